@@ -1,0 +1,117 @@
+"""The error tree. Every error a user can meet says what, where, and the way out, and carries its exit code.
+
+TicketError            1   unexpected
+  UsageError           2   flags, recipe or config
+  StaleError           3   outputs no longer match what was asked
+  NothingToResume      4   `--resume must` without saved state
+  InputMissing         5   an input, a file or a data set is not there
+  CorruptError         6   a file is damaged, truncated or not to be trusted
+    MismatchError      6   names, shapes or architecture do not fit
+  LockedError          7   another process works on this step
+  NoSpaceError         8   the disk is full
+  DivergedError        9   a loss or a weight is not finite
+  Stopped             75   stopped early with its state saved: run the same command again
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TicketError(Exception):
+    """What went wrong, where, and what to do about it."""
+
+    code = 1
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"   at: {self.where}")
+        if self.hint:
+            lines.append(f"  try: {self.hint}")
+        return "\n".join(lines)
+
+
+class UsageError(TicketError):
+    """The flags, the recipe or the config cannot be used as they stand."""
+
+    code = 2
+
+
+class UsageErrors(UsageError):
+    """Several usage errors, all shown at once."""
+
+    def __init__(self, errors: Iterable[UsageError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("; ".join(error.what for error in self.errors))
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)
+
+
+class StaleError(TicketError):
+    """Outputs exist, but were made from something other than what is asked for now."""
+
+    code = 3
+
+
+class NothingToResume(TicketError):
+    """`--resume must` was given and no saved state fits."""
+
+    code = 4
+
+
+class InputMissing(TicketError):
+    """An input artifact, a file or a data set is not there."""
+
+    code = 5
+
+
+class CorruptError(TicketError):
+    """A file is damaged, truncated, or is not what it says it is."""
+
+    code = 6
+
+
+class MismatchError(CorruptError):
+    """Names, shapes or architectures of two things do not fit together."""
+
+
+class LockedError(TicketError):
+    """Another process holds the lock of this step."""
+
+    code = 7
+
+
+class NoSpaceError(TicketError):
+    """The file system has no room left."""
+
+    code = 8
+
+
+class DivergedError(TicketError):
+    """A loss, a gradient or a weight stopped being finite."""
+
+    code = 9
+
+
+class Stopped(TicketError):
+    """Stopped early on request; the state is saved and the same command continues."""
+
+    code = 75
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint naming the closest known word, or the known words when none is close."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(word, choices, n=1)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return "known: " + ", ".join(choices) if choices else ""

@@ -1,0 +1,59 @@
+"""Quantities with units: training durations such as ``90ep`` and ``2000it``, and sizes for people."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ticketcli.errors import UsageError
+
+_FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(ep|it)")
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A length of training: epochs (``ep``, may be fractional) or iterations (``it``, whole)."""
+
+    amount: float
+    unit: str
+
+    @classmethod
+    def parse(cls, text: object) -> Duration:
+        """Read ``10ep`` or ``2000it``. A bare number is refused, because its unit would be a guess."""
+        if isinstance(text, Duration):
+            return text
+        match = _FORM.fullmatch(str(text).strip())
+        if match is None:
+            raise UsageError(f"'{text}' is not a duration", hint="write 10ep for epochs or 2000it for iterations")
+        amount, unit = float(match[1]), match[2]
+        if unit == "it" and amount != int(amount):
+            raise UsageError(f"'{text}' is not a whole number of iterations", hint=f"write {round(amount)}it")
+        return cls(amount, unit)
+
+    def iterations(self, per_epoch: int) -> int:
+        """The number of optimiser steps, given the steps in an epoch; rounds half to even."""
+        return round(self.amount * per_epoch) if self.unit == "ep" else int(self.amount)
+
+    def __str__(self) -> str:
+        return f"{self.amount:g}{self.unit}"
+
+
+def human_bytes(n: int) -> str:
+    """A size in bytes as people read it: 2.93 MB (powers of 1000)."""
+    size = float(n)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
+
+
+def human_seconds(seconds: float) -> str:
+    """A time span as people read it: 48s, 3m 05s, 2h 10m."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}m {rest:02d}s"
+    return f"{minutes // 60}h {minutes % 60:02d}m"
