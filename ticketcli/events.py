@@ -1,0 +1,174 @@
+"""What a run says while it works, and who listens: a bar on a terminal, plain lines in a log, JSON lines in a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from ticketcli.units import human_seconds
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a piece of work has come: `done` of `total` units; `values` are shown beside it."""
+
+    what: str
+    done: int
+    total: int
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measurement, to be kept: `what` names it, `values` are JSON values."""
+
+    what: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Note:
+    """One line for people."""
+
+    text: str
+
+
+Event = Progress | Measured | Note
+
+
+class Listener(Protocol):
+    """Whoever wants to know. `close` comes once, at the end of a step."""
+
+    def on(self, event: Event) -> None:
+        """Take note of an event."""
+
+    def close(self) -> None:
+        """Finish."""
+
+
+def format_values(values: Mapping[str, Any]) -> str:
+    """`loss 0.123, top1 0.98` for people."""
+    return ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
+
+
+class PlainLines:
+    """A line when the work changes and every 30 seconds, for logs and for people without a terminal."""
+
+    def __init__(self, prefix: str, *, stream: IO[str] | None = None, every: float = 30.0) -> None:
+        self.prefix, self.stream, self.every = prefix, stream or sys.stderr, every
+        self.what, self.started, self.begun_at, self.last = "", 0.0, 0, 0.0
+
+    def on(self, event: Event) -> None:
+        """Print notes at once, progress now and then."""
+        if isinstance(event, Note):
+            self._print(event.text)
+        elif isinstance(event, Progress):
+            now = time.monotonic()
+            if event.what != self.what:
+                self.what, self.started, self.begun_at, self.last = event.what, now, event.done, now
+            elif now - self.last >= self.every:
+                self.last = now
+                rate = (event.done - self.begun_at) / max(now - self.started, 1e-9)
+                left = human_seconds((event.total - event.done) / rate) if rate > 0 else "?"
+                self._print(f"{event.what} {event.done}/{event.total}, {rate:.1f}/s, {left} left, {format_values(event.values)}")
+
+    def _print(self, text: str) -> None:
+        print(f"{self.prefix}: {text}", file=self.stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing to finish."""
+
+
+class Bar:
+    """A rich progress bar with rate and time left, on a terminal."""
+
+    def __init__(self, prefix: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self.prefix = prefix
+        self.console = Console(stderr=True)
+        self.bar = RichProgress(
+            TextColumn("[bold]{task.fields[prefix]}[/]"), TextColumn("{task.description}"), BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total}"), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[values]}"), console=self.console, transient=True,
+        )  # fmt: skip
+        self.task: Any = None
+        self.what, self.started, self.begun_at, self.shown = "", 0.0, 0, 0.0
+        self.bar.start()
+
+    def on(self, event: Event) -> None:
+        """Print notes above the bar, move the bar on progress (at most ten times a second)."""
+        if isinstance(event, Note):
+            self.bar.console.print(f"{self.prefix}: {event.text}", highlight=False, markup=False)
+        elif isinstance(event, Progress):
+            now = time.monotonic()
+            if event.what != self.what:
+                if self.task is not None:
+                    self.bar.remove_task(self.task)
+                self.what, self.started, self.begun_at = event.what, now, event.done
+                self.task = self.bar.add_task(
+                    event.what, total=event.total, completed=event.done, prefix=self.prefix, rate="", values=""
+                )
+            elif now - self.shown < 0.1 and event.done < event.total:
+                return
+            self.shown = now
+            rate = (event.done - self.begun_at) / max(now - self.started, 1e-9)
+            self.bar.update(self.task, completed=event.done, rate=f"{rate:.1f}/s", values=format_values(event.values))
+
+    def close(self) -> None:
+        """Take the bar off the screen."""
+        self.bar.stop()
+
+
+class JsonLines:
+    """`metrics.jsonl`: one line an event, the truth that everything else mirrors.
+
+    `offset` is where the file ends; a resumed run cuts it back to the offset in its saved state, so that the
+    file is that of an uninterrupted run.
+    """
+
+    def __init__(self, path: Path, *, every: int = 50) -> None:
+        self.path, self.every = path, every
+        self.file = path.open("ab")
+
+    def on(self, event: Event) -> None:
+        """Write measurements, and every fiftieth step of progress."""
+        if isinstance(event, Measured):
+            self._write({"event": event.what, **event.values})
+        elif isinstance(event, Progress) and event.values and event.done % self.every == 0:
+            self._write({"event": "progress", "what": event.what, "done": event.done, "total": event.total, **event.values})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self.file.write(json.dumps({"schema": SCHEMA, **line}, sort_keys=True).encode() + b"\n")
+
+    @property
+    def offset(self) -> int:
+        """The file's length in bytes, all written."""
+        self.file.flush()
+        return self.file.tell()
+
+    def cut(self, offset: int) -> None:
+        """Forget everything after `offset` bytes."""
+        self.file.flush()
+        self.file.truncate(offset)
+        self.file.seek(0, 2)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+def listeners(prefix: str, *, quiet: bool, extra: Sequence[Listener] = ()) -> list[Listener]:
+    """A bar on a terminal, plain lines elsewhere, nothing with -q; and `extra`."""
+    if quiet:
+        return list(extra)
+    return [Bar(prefix) if sys.stderr.isatty() else PlainLines(prefix), *extra]

@@ -1,0 +1,331 @@
+"""Recipe x run -> what is fresh, partial, stale or missing, and why. Reads manifests only; loads nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ticketcli.canon import digest
+from ticketcli.errors import CorruptError, InputMissing, MismatchError, TicketError, UsageError
+from ticketcli.recipe.config import Reference
+from ticketcli.recipe.recipe import Recipe, RecipeStep, Ref
+from ticketcli.stage import STAGES, StageSpec, Unit
+from ticketcli.store.manifest import Artifact, FileRecord, Manifest, differences
+from ticketcli.store.run_folder import STATE, Run, adopt
+
+State = Literal["fresh", "partial", "stale", "missing", "waiting"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A resolved input: one artifact, or a series by output name; file paths are absolute."""
+
+    role: str
+    ref: str
+    artifacts: Mapping[str, Artifact]
+    series: bool = False
+
+    @property
+    def artifact(self) -> Artifact:
+        """The single artifact of an input that is no series."""
+        return next(iter(self.artifacts.values()))
+
+
+@dataclass(frozen=True)
+class Step:
+    """A recipe step seen against the run: its state, why, its inputs, and what there is left to do."""
+
+    recipe: RecipeStep
+    spec: StageSpec
+    state: State
+    why: str
+    inputs: Mapping[str, Input]
+    todo: tuple[Unit, ...]
+    done: tuple[Unit, ...]
+
+    @property
+    def name(self) -> str:
+        """The step's name, which is its folder's."""
+        return self.recipe.name
+
+    def key(self, unit: Unit, before: tuple[Artifact, ...]) -> str:
+        """What decides a unit's result: stage and version, config, inputs, and the state the unit before left."""
+        inputs = {
+            role: bound.artifacts[unit.series].identity if bound.series and unit.series else bound.artifact.identity
+            for role, bound in self.inputs.items()
+            if not bound.series or unit.series
+        }
+        return digest(
+            {
+                "stage": self.spec.name,
+                "version": self.spec.version,
+                "config": self.recipe.config.identity(without=unit.ignores),
+                "inputs": inputs,
+                "unit": unit.name,
+                "before": [artifact.identity for artifact in before],
+            }
+        )
+
+
+@dataclass(frozen=True)
+class _Waiting(Exception):
+    step: str
+
+
+def plan_step(step: RecipeStep, run: Run, producers: Callable[[str], Step | None]) -> Step:
+    """See one step against the run. `producers` gives the plan of a step that it refers to, or None.
+
+    Raises:
+        InputMissing: an input is neither there nor going to be made.
+        CorruptError: an output of this step was damaged on disk.
+    """
+    spec = STAGES[step.stage]
+    units = spec.units(step.config)
+    try:
+        inputs = _bind(step, spec, run, producers)
+    except _Waiting as waiting:
+        return Step(step, spec, "waiting", f"waits for {waiting.step}", {}, units, ())
+    blank = Step(step, spec, "missing", "not made yet", inputs, units, ())
+    folder, manifest = run.step_folder(step.name), run.manifest(step.name)
+    done: list[Unit] = []
+    before: tuple[Artifact, ...] = ()
+    lost = ""
+    for unit in units:
+        record = manifest.units.get(unit.name) if manifest else None
+        if record is None or record.key != blank.key(unit, before):
+            break
+        lost = _first_lost(record.outputs, folder)
+        if lost:
+            break
+        done.append(unit)
+        before = record.outputs
+    todo = units[len(done) :]
+    state, why = _judge(blank, manifest, done, todo, before, folder, lost)
+    return Step(step, spec, state, why, inputs, todo, tuple(done))
+
+
+def _judge(
+    blank: Step,
+    manifest: Manifest | None,
+    done: list[Unit],
+    todo: tuple[Unit, ...],
+    before: tuple[Artifact, ...],
+    folder: Path,
+    lost: str,
+) -> tuple[State, str]:
+    if not todo:
+        return "fresh", "all outputs are there and match"
+    if done:
+        words = f"{len(done)} of {len(done) + len(todo)} done, next is {todo[0].name}"
+        return "partial", f"{words} ({lost})" if lost else words
+    if lost:
+        return "missing", lost
+    if manifest is None:
+        return "missing", "not made yet"
+    if not manifest.units:
+        saved = any((folder / STATE).glob(f"{todo[0].name}-*.safetensors"))
+        same = _recorded_key(manifest) == blank.key(todo[0], before)
+        if saved and same:
+            return "partial", f"{todo[0].name} was cut, its state is saved"
+        return "missing", "begun, nothing finished"
+    return "stale", why_stale(blank, manifest)
+
+
+def _recorded_key(manifest: Manifest) -> str:
+    return str(manifest.inputs.get("first_key", ""))
+
+
+def why_stale(step: Step, manifest: Manifest) -> str:
+    """In words, what differs between the plan and what was made."""
+    if manifest.stage != step.spec.name:
+        return f"made by stage {manifest.stage}, now {step.spec.name}"
+    if manifest.stage_version != step.spec.version:
+        return f"made by version {manifest.stage_version} of this stage, now {step.spec.version}"
+    now = step.recipe.config.resolved()
+    changed = [key for key in differences(manifest.config, now) if key not in step.recipe.refs]
+    if changed:
+        key = changed[0]
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        return f"{key} was {manifest.config.get(key)}, now {now.get(key)}{more}"
+    recorded = manifest.inputs.get("identities", {})
+    for role, bound in step.inputs.items():
+        if not bound.series and recorded.get(role) != bound.artifact.identity:
+            return f"its {role} ({bound.ref}) has changed"
+    return "its inputs have changed"
+
+
+def _first_lost(outputs: tuple[Artifact, ...], folder: Path) -> str:
+    for artifact in outputs:
+        for file in artifact.files.values():
+            if not file.locate(folder).is_file():
+                return f"{file.path} is gone"
+            file.check(folder, thorough=False)
+    return ""
+
+
+def _bind(
+    step: RecipeStep, spec: StageSpec, run: Run, producers: Callable[[str], Step | None]
+) -> dict[str, Input]:
+    required = spec.required(step.config)
+    marks = spec.config.references()
+    bound: dict[str, Input] = {}
+    for role, mark in marks.items():
+        ref = step.refs.get(role)
+        if ref is None:
+            if role in required and not mark.words and not mark.series:
+                raise UsageError(f"'{role}' is missing", where=f"{step.name}.{role}", hint=f"name a {' or '.join(mark.kinds)}")
+            continue
+        bound[role] = _bind_one(role, ref, mark, run, producers, spec.units(step.config))
+    if getattr(step.config, "rewind", None) == "init" and "encoder" in step.refs:
+        bound["rewind"] = _bind_init(step.refs["encoder"], run, producers)
+    return bound
+
+
+def _bind_init(encoder: Ref, run: Run, producers: Callable[[str], Step | None]) -> Input:
+    if encoder.path is not None:
+        sibling = encoder.path.with_name("init.safetensors")
+        encoder = Ref(path=sibling)
+    else:
+        encoder = Ref(encoder.step, "init")
+    try:
+        return _bind_one("rewind", encoder, Reference(("kept",)), run, producers, ())
+    except InputMissing as error:
+        raise InputMissing(
+            "rewind: init needs the initial values, which were not kept", where=error.where, hint="pretrain with keep: [0ep]"
+        ) from None
+
+
+def _bind_one(
+    role: str, ref: Ref, mark: Reference, run: Run, producers: Callable[[str], Step | None], units: tuple[Unit, ...]
+) -> Input:
+    if ref.path is not None:
+        artifact = adopt(ref.path)
+        _check_kind(role, str(ref), artifact, mark)
+        return Input(role, str(ref), {artifact.name: artifact})
+    producer = producers(ref.step)
+    manifest = run.manifest(ref.step)
+    folder = run.step_folder(ref.step)
+    if mark.series and not ref.output:
+        names = [unit.series for unit in units if unit.series]
+        wanted = dict.fromkeys(names)
+    else:
+        output = ref.output or (_default_output(producer, manifest) if producer or manifest else "")
+        wanted = {output: None}
+    artifacts: dict[str, Artifact] = {}
+    for name in wanted:
+        artifact = _find(name, producer, manifest, ref)
+        _check_kind(role, f"{ref.step}/{name}", artifact, mark)
+        artifacts[name] = _absolute(artifact, folder)
+    return Input(role, str(ref), artifacts, series=mark.series and not ref.output)
+
+
+def _default_output(producer: Step | None, manifest: Manifest | None) -> str:
+    if producer is not None:
+        return producer.spec.default_output(producer.recipe.config)
+    assert manifest is not None
+    spec = STAGES[manifest.stage]
+    return spec.default_output(spec.config.parse(manifest.config, where=manifest.step))
+
+
+def _find(name: str, producer: Step | None, manifest: Manifest | None, ref: Ref) -> Artifact:
+    if producer is not None:
+        known = [output for unit in (*producer.done, *producer.todo) for output in unit.outputs]
+        if name not in known:
+            raise InputMissing(
+                f"'{ref.step}' makes no '{name}'", where=str(ref), hint="it makes " + ", ".join(known)
+            )
+        if any(name in unit.outputs for unit in producer.todo):
+            raise _Waiting(ref.step)
+    artifact = manifest.artifacts().get(name) if manifest else None
+    if artifact is None:
+        made = ", ".join(manifest.artifacts()) if manifest else ""
+        raise InputMissing(
+            f"no '{name}' from step '{ref.step}'", where=str(ref), hint=f"it made {made}" if made else f"run the step '{ref.step}' first"
+        )
+    return artifact
+
+
+def _check_kind(role: str, ref: str, artifact: Artifact, mark: Reference) -> None:
+    if artifact.kind not in mark.kinds:
+        raise MismatchError(f"{role} needs a {' or '.join(mark.kinds)}, '{ref}' is a {artifact.kind}", where=role)
+
+
+def _absolute(artifact: Artifact, folder: Path) -> Artifact:
+    def absolute(record: FileRecord) -> FileRecord:
+        return record.model_copy(update={"path": str(record.locate(folder))})
+
+    return artifact.model_copy(update={"files": {role: absolute(file) for role, file in artifact.files.items()}})
+
+
+def plan_recipe(recipe: Recipe, run: Run) -> list[Step]:
+    """Plan every step, each after those that it refers to."""
+    planned: dict[str, Step] = {}
+    for step in recipe.steps:
+        planned[step.name] = plan_step(step, run, planned.get)
+    return list(planned.values())
+
+
+def recorded_step(run: Run, name: str) -> RecipeStep | None:
+    """The recipe step that a manifest's recorded config amounts to, or None where there is no manifest."""
+    manifest = run.manifest(name)
+    if manifest is None or manifest.stage not in STAGES:
+        return None
+    spec = STAGES[manifest.stage]
+    config = spec.config.parse(manifest.config, where=name)
+    return make_step(name, spec, config.resolved())
+
+
+def make_step(name: str, spec: StageSpec, values: Mapping[str, object]) -> RecipeStep:
+    """A step outside any recipe, as a stage command has it; references are steps of the run, or files."""
+    from ticketcli.recipe.recipe import is_file_reference
+
+    config = spec.config.parse(values, where=spec.name)
+    refs: dict[str, Ref] = {}
+    for role, mark in spec.config.references().items():
+        text = getattr(config, role)
+        if text and text not in mark.words:
+            head, _, output = text.partition("/")
+            refs[role] = Ref(path=Path(text).expanduser()) if is_file_reference(text) else Ref(head, output)
+    return RecipeStep(name, name, spec.name, config, refs)
+
+
+def find_by_kind(run: Run, kinds: tuple[str, ...], *, role: str, skip: str) -> str:
+    """The one step of the run that makes an artifact of the first of these kinds that any step makes.
+
+    Raises:
+        InputMissing: none does; names the command that would.
+        UsageError: several do, so that one has to be named.
+    """
+    for kind in kinds:
+        found = []
+        for name in run.steps():
+            manifest = run.manifest(name)
+            if name != skip and manifest and STAGES[manifest.stage].kind == kind and manifest.units:
+                found.append(name)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(
+                f"several steps could be the {role}: {', '.join(found)}", where=str(run.root), hint=f"name one with --{role}"
+            )
+    maker = next((spec.name for spec in STAGES.values() if spec.kind == kinds[0]), "")
+    raise InputMissing(f"no {kinds[0]} in this run", where=str(run.root), hint=f"make one with 'ticket {maker}', or name a file with --{role}")
+
+
+def check_files(run: Run, name: str, *, thorough: bool) -> list[TicketError]:
+    """Check every file that a step's manifest records; returns what is wrong with them."""
+    problems: list[TicketError] = []
+    try:
+        manifest = run.manifest(name)
+    except CorruptError as error:
+        return [error]
+    folder = run.step_folder(name)
+    for artifact in (manifest.artifacts() if manifest else {}).values():
+        for file in artifact.files.values():
+            try:
+                file.check(folder, thorough=thorough)
+            except TicketError as error:
+                problems.append(error)
+    return problems

@@ -1,0 +1,109 @@
+"""`Config`: the frozen, strict base of every stage's settings; unknown keys are refused, all errors shown at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+
+from ticketcli.errors import UsageError, UsageErrors, did_you_mean
+from ticketcli.units import Duration as _Duration
+
+
+def _parse_duration(value: object) -> _Duration:
+    try:
+        return _Duration.parse(value)
+    except UsageError as error:
+        raise ValueError(f"{error.what}; {error.hint}") from None
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Duration = Annotated[_Duration, BeforeValidator(_parse_duration), PlainSerializer(str, return_type=str)]
+Durations = Annotated[tuple[Duration, ...], BeforeValidator(_as_tuple)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Classes = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Marks a config field that names an artifact: ``step``, ``step/output`` or a file."""
+
+    kinds: tuple[str, ...]
+    series: bool = False
+    words: tuple[str, ...] = ()
+
+
+class Config(BaseModel):
+    """Frozen and strict. A field is at once a recipe key, a command-line flag, a line of help and part of the digest."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, populate_by_name=True,
+        allow_inf_nan=False,
+    )  # fmt: skip
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], *, where: str) -> Self:
+        """Check `values` and build the config.
+
+        Raises:
+            UsageErrors: every unknown key and bad value, each with its path and, where one is close, the right name.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise UsageErrors(_translate(cls, item, where) for item in error.errors()) from None
+
+    @classmethod
+    def keys(cls) -> list[str]:
+        """The names by which recipes and flags call the fields."""
+        return [field.alias or name for name, field in cls.model_fields.items()]
+
+    @classmethod
+    def references(cls) -> dict[str, Reference]:
+        """Field name -> what it may refer to, for the fields that name artifacts."""
+        found = {}
+        for name, field in cls.model_fields.items():
+            for mark in field.metadata:
+                if isinstance(mark, Reference):
+                    found[name] = mark
+        return found
+
+    def identity(self, *, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """What decides a result: the fields that differ from their default, less references and `without`.
+
+        Defaults are left out so that a new option makes no old result stale; a changed default raises the stage's
+        version instead. References count by what they point to, not by what they are called; a reserved word in
+        a reference (``rewind: none``) is a setting and counts.
+        """
+        names = {
+            name for name, mark in self.references().items() if getattr(self, name) not in mark.words
+        } | without
+        return self.model_dump(mode="json", exclude=set(names), exclude_defaults=True, by_alias=True)
+
+    def resolved(self) -> dict[str, Any]:
+        """Every field with its value, as the manifest records it."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def _translate(cls: type[Config], item: Any, where: str) -> UsageError:
+    path = [str(part) for part in item["loc"] if not str(part).startswith(("function-", "tuple[", "literal["))]
+    place = ".".join([where, *path])
+    kind, message = item["type"], str(item["msg"])
+    if kind == "extra_forbidden":
+        owner: type[BaseModel] = cls
+        for part in path[:-1]:
+            inner = owner.model_fields[part].annotation if part in owner.model_fields else None
+            options = [inner, *getattr(inner, "__args__", ())]
+            owner = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), owner)
+        known = [field.alias or name for name, field in owner.model_fields.items()]
+        return UsageError(f"unknown key '{path[-1]}'", where=place, hint=did_you_mean(path[-1], known))
+    if kind == "missing":
+        return UsageError(f"'{path[-1]}' is missing", where=place, hint=f"add {path[-1]}:")
+    message = message.removeprefix("Value error, ").removeprefix("Input ").removeprefix("input ")
+    what, _, hint = message.partition("; ")
+    return UsageError(f"{path[-1] if path else where}: {what}, got {item['input']!r}", where=place, hint=hint)

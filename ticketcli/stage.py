@@ -1,0 +1,122 @@
+"""The table of stages: what each is called, takes, makes, and in which units it can be cut, resumed and extended.
+
+A stage is one row here, one config type in `recipe.configs` and one generator in `stages/`, named by its dotted path
+so that this table loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ticketcli.recipe.configs import (
+    EvaluateConfig,
+    PretrainConfig,
+    PruneConfig,
+    RewindConfig,
+    StageConfig,
+    TrainDecoderConfig,
+    TransferConfig,
+)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The smallest piece of a stage that is kept, reused and resumed as a whole.
+
+    `ignores` are config fields that do not change this unit's result; `series` is the output that it takes from each
+    series input (a pruning round takes the mask of the same round); `outputs` are the names of what it makes.
+    """
+
+    name: str
+    outputs: tuple[str, ...]
+    ignores: frozenset[str] = frozenset()
+    series: str | None = None
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A row of the table. `version` is raised when results change: a fixed bug, or a changed default."""
+
+    name: str
+    version: int
+    config: type[StageConfig]
+    runner: str
+    summary: str
+    kind: str
+    units: Callable[[Any], tuple[Unit, ...]]
+    default_output: Callable[[Any], str]
+    required: Callable[[Any], frozenset[str]] = field(default=lambda config: frozenset(config.references()))
+
+
+def _one(name: str) -> dict[str, Any]:
+    return {"units": lambda config: (Unit(name, (name,)),), "default_output": lambda config: name}
+
+
+def kept_name(point: object) -> str:
+    """What a kept point of pretraining is called: `init` for 0ep or 0it, else the duration."""
+    return "init" if str(point) in ("0ep", "0it") else str(point)
+
+
+def _pretrain_units(config: PretrainConfig) -> tuple[Unit, ...]:
+    return (Unit("dense", ("dense", *(kept_name(point) for point in config.keep))),)
+
+
+def round_name(number: int) -> str:
+    """The unit of a pruning round: `round-07`."""
+    return f"round-{number:02d}"
+
+
+def _prune_units(config: PruneConfig) -> tuple[Unit, ...]:
+    """Each round is a unit whose key leaves `rounds` and `heal` out, so 11 rounds become 13 by running two."""
+    ignores = frozenset({"rounds", "heal"})
+    rounds = tuple(
+        Unit(round_name(number), (str(number),), ignores, series=str(number)) for number in range(1, config.rounds + 1)
+    )
+    if config.healing.amount == 0:
+        return rounds
+    return (*rounds, Unit(f"healed-{config.rounds:02d}", ("healed",), frozenset({"rounds"})))
+
+
+def _prune_required(config: PruneConfig) -> frozenset[str]:
+    needed = {"encoder"}
+    if config.lambda_ > 0:
+        needed.add("decoder")
+    return frozenset(needed)
+
+
+def _optional(*names: str) -> Callable[[StageConfig], frozenset[str]]:
+    return lambda config: frozenset(config.references()) - set(names)
+
+
+PRETRAIN = StageSpec(
+    "pretrain", 1, PretrainConfig, "ticketcli.stages.pretrain:pretrain",
+    "Train a dense network on a source image set.", "dense",
+    units=_pretrain_units, default_output=lambda config: "dense",
+)  # fmt: skip
+TRAIN_DECODER = StageSpec(
+    "train-decoder", 1, TrainDecoderConfig, "ticketcli.stages.train_decoder:train_decoder",
+    "Train the decoder that rebuilds images from the frozen encoder.", "decoder", **_one("decoder"),
+)  # fmt: skip
+PRUNE = StageSpec(
+    "prune", 1, PruneConfig, "ticketcli.stages.prune:prune",
+    "Drop the smallest living weights, round by round; write one mask per round.", "ticket",
+    units=_prune_units, default_output=lambda config: str(config.rounds), required=_prune_required,
+)  # fmt: skip
+REWIND = StageSpec(
+    "rewind", 1, RewindConfig, "ticketcli.stages.rewind:rewind",
+    "Set a ticket's living weights to chosen values, all others to zero.", "ticket", **_one("ticket"),
+)  # fmt: skip
+TRANSFER = StageSpec(
+    "transfer", 1, TransferConfig, "ticketcli.stages.transfer:transfer",
+    "Train a ticket on a target task, its mask enforced.", "task", **_one("task"),
+)  # fmt: skip
+EVALUATE = StageSpec(
+    "evaluate", 1, EvaluateConfig, "ticketcli.stages.evaluate:evaluate",
+    "Measure accuracy, reconstruction, sparsity and size.", "metrics", required=_optional("decoder"), **_one("metrics"),
+)  # fmt: skip
+
+STAGES: Mapping[str, StageSpec] = {
+    spec.name: spec for spec in (PRETRAIN, TRAIN_DECODER, PRUNE, REWIND, TRANSFER, EVALUATE)
+}

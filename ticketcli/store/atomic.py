@@ -1,0 +1,84 @@
+"""The one writer: a file appears whole, durable and with the user's own permissions, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ticketcli.canon import canonical
+from ticketcli.errors import NoSpaceError, TicketError, UsageError
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's entries durable (a rename is only safe once its folder is on disk)."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def space_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into errors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpaceError(
+                "no space left on the device", where=str(path), hint="free some space and run the same command again"
+            ) from None
+        raise TicketError(f"cannot write: {error.strerror}", where=str(path)) from error
+    except Exception as error:
+        if "No space left" in str(error):  # safetensors wraps the operating system's error
+            raise NoSpaceError(
+                "no space left on the device", where=str(path), hint="free some space and run the same command again"
+            ) from None
+        raise
+
+
+def write_atomic(path: Path, write: Callable[[Path], None], *, check: Callable[[Path], None] | None = None) -> None:
+    """Let `write` fill a sibling temporary file, then put it in the place of `path`.
+
+    The order is: write, fsync, `check` (which raises to refuse), rename, fsync of the folder. A failure at any point
+    leaves what stood at `path` untouched and no temporary file behind.
+
+    Raises:
+        UsageError: `path` exists and is no regular file (a link, a device, a folder).
+        NoSpaceError: the disk is full.
+    """
+    if path.is_symlink() or (path.exists() and not stat.S_ISREG(path.lstat().st_mode)):
+        raise UsageError("refusing to replace something that is no regular file", where=str(path))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with space_errors(path):
+        try:
+            write(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            if check is not None:
+                check(temporary)
+            temporary.replace(path)
+            sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, as UTF-8."""
+    write_atomic(path, lambda temporary: temporary.write_bytes(text.encode()) and None)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write canonical JSON atomically, one value and a line end."""
+    write_text(path, canonical(value) + "\n")

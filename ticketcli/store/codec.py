@@ -1,0 +1,79 @@
+"""Masks on disk: one bit a weight, eight to a byte, little bit order, C order, in a safetensors file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from ticketcli.errors import CorruptError
+from ticketcli.store.atomic import write_atomic
+from ticketcli.store.mask import Mask
+from ticketcli.store.tensorfile import METADATA_KEY, metadata_for, read_header
+
+KIND = "mask"
+
+
+def pack(mask: Mask) -> dict[str, NDArray[np.uint8]]:
+    """Name -> ceil(n / 8) bytes. Unused bits of the last byte are 0."""
+    return {name: np.packbits(array.reshape(-1), bitorder="little") for name, array in mask.items()}
+
+
+def unpack(packed: dict[str, NDArray[np.uint8]], shapes: dict[str, tuple[int, ...]]) -> Mask:
+    """The inverse of `pack`.
+
+    Raises:
+        CorruptError: names differ, a byte count does not fit its shape, or an unused bit is set.
+    """
+    if packed.keys() != shapes.keys():
+        raise CorruptError("the mask's tensors and its recorded shapes have different names")
+    arrays = {}
+    for name, data in packed.items():
+        n = int(np.prod(shapes[name], dtype=np.int64))
+        if data.dtype != np.uint8 or data.shape != ((n + 7) // 8,):
+            raise CorruptError(f"the mask has {data.size} bytes where its shape {shapes[name]} asks for {(n + 7) // 8}", where=name)
+        bits = np.unpackbits(data, bitorder="little")
+        if np.any(bits[n:]):
+            raise CorruptError("bits beyond the last weight are set", where=name)
+        arrays[name] = bits[:n].astype(np.bool_).reshape(shapes[name])
+    return Mask(arrays)
+
+
+def write_mask(path: Path, mask: Mask, about: dict[str, Any]) -> None:
+    """Write `<name>.mask.safetensors` atomically; `about` goes beside the shapes and exact counts."""
+    details = {
+        **about,
+        "shapes": {name: list(shape) for name, shape in mask.shapes.items()},
+        "kept": mask.kept_by_name,
+        "total": mask.total,
+    }
+    metadata = metadata_for(KIND, details)
+    write_atomic(path, lambda temporary: save_file(pack(mask), temporary, metadata=metadata))
+
+
+def read_mask(path: Path) -> tuple[Mask, dict[str, Any]]:
+    """Read a mask file and what it says about itself.
+
+    Raises:
+        InputMissing: no such file.
+        CorruptError: truncated, damaged, no mask, or counts that differ from the recorded ones.
+    """
+    header = read_header(path)
+    if header.metadata.get("kind") != KIND:
+        kind = header.metadata.get("kind", "a foreign safetensors file")
+        raise CorruptError(f"expected a mask, this is {kind}", where=str(path), hint="mask files end in .mask.safetensors")
+    about = dict(header.metadata["about"])
+    try:
+        shapes = {str(name): tuple(int(side) for side in shape) for name, shape in about.pop("shapes").items()}
+        kept, total = about.pop("kept"), about.pop("total")
+        mask = unpack(load_file(path), shapes)
+    except CorruptError as error:
+        raise CorruptError(error.what, where=f"{path}: {error.where}" if error.where else str(path)) from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CorruptError(f"the mask's {METADATA_KEY} metadata is not usable: {error!r}", where=str(path)) from None
+    if mask.kept_by_name != kept or mask.total != total:
+        raise CorruptError("the living weights are not as many as recorded", where=str(path), hint="the file is damaged: restore it")
+    return mask, about
