@@ -1,0 +1,5 @@
+"""`python -m ticketcli` is `ticket`."""
+
+from ticketcli.cli.app import main
+
+main()

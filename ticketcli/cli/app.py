@@ -1,0 +1,117 @@
+"""`ticket`: the list of commands, each loaded only when it is called, and the one border where errors become exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Annotated, Any
+
+import click
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from ticketcli import __version__
+from ticketcli.errors import TicketError
+
+PIPELINE, RUNS, FILES = "The pipeline, in order", "Runs", "Files and recipes"
+
+# name -> (module, attribute, argument for stages, summary, panel). Summaries stand here so that help loads nothing.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "pretrain": ("ticketcli.cli.stage_command", "Train a dense network on a source image set.", PIPELINE),
+    "train-decoder": (
+        "ticketcli.cli.stage_command", "Train the decoder that rebuilds images from the frozen encoder.", PIPELINE,
+    ),
+    "prune": (
+        "ticketcli.cli.stage_command", "Drop the smallest living weights, round by round; write one mask per round.", PIPELINE,
+    ),
+    "rewind": ("ticketcli.cli.stage_command", "Set a ticket's living weights to chosen values, all others to zero.", PIPELINE),
+    "transfer": ("ticketcli.cli.stage_command", "Train a ticket on a target task, its mask enforced.", PIPELINE),
+    "evaluate": ("ticketcli.cli.stage_command", "Measure accuracy, reconstruction, sparsity and size.", PIPELINE),
+    "run": ("ticketcli.cli.run", "Run a recipe: skip what is fresh, resume what was cut, make the rest.", RUNS),
+    "status": ("ticketcli.cli.status", "Show which steps are fresh, partial, stale or missing, and why.", RUNS),
+    "report": ("ticketcli.cli.report", "Print the results table of a run.", RUNS),
+    "inspect": ("ticketcli.cli.inspect", "Show what a checkpoint, a mask or a step holds.", FILES),
+    "verify": ("ticketcli.cli.verify", "Hash every file of a run again and compare with what was written.", FILES),
+    "recipes": ("ticketcli.cli.recipes", "List, show or copy the recipes that come with ticketcli.", FILES),
+    "validate": ("ticketcli.cli.validate", "Check a recipe and show all that is wrong with it at once.", FILES),
+}  # fmt: skip
+
+
+class LazyGroup(TyperGroup):
+    """Commands by name; help shows their summaries, and only a command that is called is imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A stand-in that carries the summary, for help."""
+        if cmd_name not in COMMANDS:
+            return None
+        _, summary, panel = COMMANDS[cmd_name]
+        return TyperCommand(cmd_name, help=summary, rich_help_panel=panel)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """The real command, imported now."""
+        name, stand_in, rest = super().resolve_command(ctx, args)
+        if stand_in is None or name is None:
+            return name, stand_in, rest
+        module = importlib.import_module(COMMANDS[name][0])
+        command: click.Command = module.command(name)
+        return name, command, rest
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ticket {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(cls=LazyGroup, add_completion=True, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Find universal winning tickets: prune a vision backbone once, transfer it to many tasks.
+
+    Each command is a step that can be cut and run again: the same command continues. An independent, unofficial
+    implementation of "Reconstruction Task Finds Universal Winning Tickets".
+    """
+
+
+def main() -> None:
+    """Run the command line; errors become one clear message and the documented exit code."""
+    traceback_wanted = any(argument.startswith("-vv") for argument in sys.argv[1:])
+    try:
+        app()
+    except TicketError as error:
+        if traceback_wanted:
+            raise
+        leave(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if traceback_wanted:
+            raise
+        print(f"error: unexpected {type(error).__name__}: {error}\n  try: the same command with -vv, and report what it prints", file=sys.stderr)
+        sys.exit(1)
+
+
+def leave(error: TicketError) -> None:
+    """Print an error to stderr and exit with its code."""
+    text = str(error)
+    word = "stopped" if error.code == 75 else "error"
+    several: Any = getattr(error, "errors", None)
+    for one in several if several else [text]:
+        print(f"{word}: {one}", file=sys.stderr)
+    sys.exit(error.code)
+
+
+if __name__ == "__main__":
+    main()

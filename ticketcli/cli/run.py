@@ -1,0 +1,84 @@
+"""`ticket run RECIPE`: chains the stages, skips what is fresh, resumes what was cut."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from ticketcli.cli import process
+from ticketcli.cli.recipe_file import load_recipe, read_recipe
+from ticketcli.cli.stage_command import drive
+from ticketcli.plan import Step, plan_recipe, plan_step
+from ticketcli.store.run_folder import Run
+from ticketcli.units import human_seconds
+
+
+def command(name: str) -> click.Command:
+    """The command, for the lazy group."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(name)(run_recipe)
+    return typer.main.get_command(app)
+
+
+def run_recipe(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one that comes with ticketcli.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="step.key=value, as often as wanted.")] = None,
+    drop: Annotated[list[str] | None, typer.Option("--drop", help="Leave step.key out of the recipe.")] = None,
+    run: process.RunOption = Path("run"),
+    device: process.DeviceOption = "auto",
+    resume: process.ResumeOption = "auto",
+    save_every: process.SaveOption = 60.0,
+    dry_run: process.DryRunOption = False,
+    as_json: process.JsonOption = False,
+    quiet: process.QuietOption = False,
+    verbose: process.VerboseOption = 0,
+) -> None:
+    """Run a recipe: skip what is fresh, resume what was cut, make the rest. The same command continues."""
+    started = time.monotonic()
+    text, source = read_recipe(recipe)
+    parsed = load_recipe(text, source, overrides or [], drop or [])
+    folder = Run(run)
+    plans: dict[str, Step] = {step.name: step for step in plan_recipe(parsed, folder)}
+    states = {name: step.state for name, step in plans.items()}
+    if dry_run:
+        rows = [{"step": name, "stage": step.spec.name, "state": step.state, "why": step.why} for name, step in plans.items()]
+        if as_json:
+            print(json.dumps({"recipe": source, "run": str(run), "steps": rows}))
+        else:
+            from ticketcli.report.steps import steps_table
+
+            print(steps_table(rows))
+        return
+    folder.save_recipe(text, source=source, overrides=overrides or [], drops=drop or [])
+    fresh = [name for name, state in states.items() if state == "fresh"]
+    todo = [name for name in plans if name not in fresh or resume == "never"]
+    if not quiet:
+        print(f"{source}: {len(plans)} steps, {len(fresh)} fresh, {len(todo)} to do, in {run}", file=sys.stderr, flush=True)
+
+    def plan(name: str) -> Step:
+        return plan_step(parsed[name], folder, lambda other: plan(other) if other in plans else None)
+
+    for position, name in enumerate(todo, 1):
+        if not quiet:
+            left = _time_left(started, position - 1, len(todo))
+            print(f"[{position}/{len(todo)}{left}]", end=" ", file=sys.stderr, flush=True)
+        drive([name], folder, plan, device=device, resume=resume, save_every=save_every, dry_run=False, quiet=quiet)
+    if not quiet:
+        word = "everything is fresh, nothing to do" if not todo else f"{len(todo)} steps done"
+        print(f"{source}: {word}, {human_seconds(time.monotonic() - started)}", file=sys.stderr, flush=True)
+    from ticketcli.report.run import run_report
+
+    report = run_report(parsed, folder)
+    print(json.dumps(report.as_json()) if as_json else report.as_text(folder.root))
+
+
+def _time_left(started: float, done: int, total: int) -> str:
+    if done == 0:
+        return ""
+    return f", about {human_seconds((time.monotonic() - started) / done * (total - done))} left"

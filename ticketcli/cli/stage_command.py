@@ -1,0 +1,204 @@
+"""The stage commands: flags generated from the stage's config type, then plan, execute, print."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from ticketcli.cli import process
+from ticketcli.errors import InputMissing, UsageError
+from ticketcli.plan import Step, find_by_kind, make_step, plan_step, recorded_step
+from ticketcli.recipe.configs import flat_fields
+from ticketcli.recipe.strict_yaml import load_yaml
+from ticketcli.stage import STAGES, StageSpec
+from ticketcli.store.run_folder import Run
+
+_SEPARATOR = "."
+
+
+def command(name: str) -> click.Command:
+    """The command of the stage `name`, one flag for each field of its config type."""
+    spec = STAGES[name]
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(name, help=_help(spec))(_callback(spec))
+    return typer.main.get_command(app)
+
+
+def _help(spec: StageSpec) -> str:
+    return f"{spec.summary}\n\nIt works in the run folder: inputs are found there by kind, or named by flag as STEP, STEP/OUTPUT or FILE."
+
+
+def _callback(spec: StageSpec) -> Callable[..., None]:
+    fields = flat_fields(spec.config)
+    python_names = {f"field_{index}": key for index, key in enumerate(fields)}
+
+    def run_stage(**given: Any) -> None:
+        values = _values({python_names[name]: value for name, value in given.items() if name in python_names})
+        settings = {name: value for name, value in given.items() if name not in python_names}
+        _run(spec, values, **settings)
+
+    parameters = [
+        inspect.Parameter(python_name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(key, fields[key]))
+        for python_name, key in python_names.items()
+    ]
+    name_option = Annotated[str, typer.Option("--name", help="The step's name, and its folder's.", rich_help_panel="Process")]
+    for python_name, annotation, default in (
+        ("name", name_option, spec.name),
+        ("run", process.RunOption, Path("run")),
+        ("device", process.DeviceOption, "auto"),
+        ("resume", process.ResumeOption, "auto"),
+        ("save_every", process.SaveOption, 60.0),
+        ("dry_run", process.DryRunOption, False),
+        ("as_json", process.JsonOption, False),
+        ("quiet", process.QuietOption, False),
+        ("verbose", process.VerboseOption, 0),
+    ):
+        parameters.append(inspect.Parameter(python_name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
+    run_stage.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run_stage.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run_stage
+
+
+def _flag(key: str, field: Any) -> Any:
+    default = field.get_default(call_default_factory=True)
+    shown = ""
+    if not field.is_required() and default not in (None, "", ()):
+        shown = ",".join(str(item) for item in default) if isinstance(default, tuple) else str(default)
+    text = str(field.description or "")
+    if field.is_required() and _SEPARATOR not in key:
+        text += " [required]"
+    elif shown:
+        text += f" [default: {shown}]"
+    metavar = "VALUE" if default is None or default == "" or field.is_required() else _metavar(default)
+    return Annotated[str | None, typer.Option(f"--{key.replace('_', '-')}", metavar=metavar, help=text, show_default=False)]
+
+
+def _metavar(default: object) -> str:
+    if isinstance(default, bool):
+        return "true|false"
+    if isinstance(default, tuple):
+        return "A,B,..."
+    return {"int": "N", "float": "X", "Duration": "10ep|200it"}.get(type(default).__name__, "VALUE")
+
+
+def _values(given: Mapping[str, str | None]) -> dict[str, Any]:
+    """Flags as a recipe would have them: YAML values, comma lists, and dotted keys as mappings."""
+    values: dict[str, Any] = {}
+    for key, text in given.items():
+        if text is None:
+            continue
+        value: object = load_yaml(text, where=f"--{key}") if text else ""
+        if isinstance(value, str) and "," in value and not value.startswith(("{", "[")):
+            value = load_yaml(f"[{value}]", where=f"--{key}")
+        outer, _, inner = key.partition(_SEPARATOR)
+        if not inner:
+            values[outer] = value
+            continue
+        known = values.setdefault(outer, {})
+        if isinstance(known, str):
+            known = values[outer] = {"name": known}
+        known[inner] = value if inner != "classes" or isinstance(value, list) else [value]
+    for config_key in ("milestones", "keep", "hints"):
+        if config_key in values and not isinstance(values[config_key], list):
+            values[config_key] = [values[config_key]] if values[config_key] != "" else []
+    return values
+
+
+def _run(
+    spec: StageSpec,
+    values: dict[str, Any],
+    *,
+    name: str,
+    run: Path,
+    device: str,
+    resume: str,
+    save_every: float,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    folder = Run(run)
+    for role, mark in spec.config.references().items():
+        if values.get(role) or mark.series or mark.words:
+            continue
+        probe = spec.config.model_construct(**{key.replace("lambda", "lambda_"): value for key, value in values.items()})
+        if role not in spec.required(probe):
+            continue
+        if name == spec.name or folder.manifest(name) is None:
+            values[role] = find_by_kind(folder, mark.kinds, role=role, skip=name)
+        else:
+            values[role] = getattr(recorded_step(folder, name).config, role)  # type: ignore[union-attr]
+    step = make_step(name, spec, values)
+    drive([step.name], folder, lambda wanted: plan_step(step, folder, lambda other: _producer(folder, other)),
+          device=device, resume=resume, save_every=save_every, dry_run=dry_run, quiet=quiet)  # fmt: skip
+    if dry_run:
+        return
+    manifest = folder.manifest(name)
+    assert manifest is not None
+    units = {unit: record.metrics for unit, record in manifest.units.items()}
+    if as_json:
+        print(json.dumps({"step": name, "folder": str(folder.step_folder(name)), "units": units}))
+    else:
+        from ticketcli.report.units import units_table
+
+        print(units_table(manifest))
+
+
+def _producer(run: Run, name: str) -> Step | None:
+    """The plan of a step of the run, from its recorded config; None where the run has no such step."""
+    step = recorded_step(run, name)
+    if step is None:
+        raise InputMissing(f"no step '{name}' in this run", where=str(run.root), hint="steps here: " + (", ".join(run.steps()) or "none yet"))
+    return plan_step(step, run, lambda other: _producer(run, other))
+
+
+def drive(
+    names: list[str],
+    run: Run,
+    plan: Callable[[str], Step],
+    *,
+    device: str,
+    resume: str,
+    save_every: float,
+    dry_run: bool,
+    quiet: bool,
+) -> None:
+    """Plan the steps one after another and bring each up to date; say first what will happen.
+
+    Raises:
+        UsageError: an unknown `--resume`.
+    """
+    if resume not in ("auto", "must", "never"):
+        raise UsageError(f"--resume is '{resume}'", where="--resume", hint="auto, must or never")
+
+    def speak(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    todo = []
+    for name in names:
+        step = plan(name)
+        speak(f"{name}: {step.state}, {step.why}")
+        if step.state != "fresh" or resume == "never":
+            todo.append(name)
+    if dry_run or not todo:
+        return
+    from ticketcli.execute import Options, StopRequest, execute  # torch is loaded here, and only here
+
+    options = Options(device, resume, save_every, quiet)
+    with StopRequest().listening() as stop:
+        for name in todo:
+            execute(run, name, lambda name=name: plan(name), options, stop, speak=speak)  # type: ignore[misc]
+            if stop.signal is not None:
+                from ticketcli.errors import Stopped
+
+                if name != todo[-1]:
+                    raise Stopped(f"{stop.signal.name}: {name} is finished", hint="the same command continues")

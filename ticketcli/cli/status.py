@@ -1,0 +1,66 @@
+"""`ticket status`: the state of every step, and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from ticketcli.cli import process
+from ticketcli.cli.recipe_file import load_recipe, read_recipe, saved_recipe
+from ticketcli.errors import InputMissing
+from ticketcli.plan import Step, plan_step, recorded_step
+from ticketcli.recipe.recipe import RecipeStep
+from ticketcli.store.run_folder import Run
+
+
+def command(name: str) -> click.Command:
+    """The command, for the lazy group."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(name)(status)
+    return typer.main.get_command(app)
+
+
+def status(
+    recipe: Annotated[str, typer.Argument(help="The recipe; by default the one that the folder was last run with.")] = "",
+    run: process.RunOption = Path("run"),
+    check: Annotated[bool, typer.Option("--check", help="Exit with 3 unless every step is fresh.")] = False,
+    as_json: process.JsonOption = False,
+) -> None:
+    """Show which steps are fresh, partial, stale or missing, and why."""
+    folder = Run(run)
+    if not run.is_dir() and not recipe:
+        raise InputMissing("no such run folder", where=str(run), hint="name one with --run, or make one with 'ticket run'")
+    rows = run_rows(folder, recipe)
+    if as_json:
+        print(json.dumps({"run": str(run), "steps": rows}))
+    else:
+        from ticketcli.report.steps import steps_table
+
+        print(steps_table(rows))
+    if check and any(row["state"] != "fresh" for row in rows):
+        raise typer.Exit(3)
+
+
+def run_rows(folder: Run, recipe: str = "") -> list[dict[str, str]]:
+    """One row a step: those of the recipe, then those that were made beside it."""
+    parsed = load_recipe(*read_recipe(recipe)) if recipe else saved_recipe(folder)
+    known: dict[str, RecipeStep] = {step.name: step for step in parsed.steps} if parsed else {}
+    planned: dict[str, Step] = {}
+
+    def plan(name: str) -> Step | None:
+        if name not in planned:
+            step = known.get(name) or recorded_step(folder, name)
+            if step is None:
+                return None
+            planned[name] = plan_step(step, folder, plan)
+        return planned[name]
+
+    for name in [*known, *folder.steps()]:
+        plan(name)
+    return [
+        {"step": name, "stage": step.spec.name, "state": step.state, "why": step.why} for name, step in planned.items()
+    ]

@@ -1,0 +1,27 @@
+"""`ticket validate`: is this recipe usable?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import click
+import typer
+
+from ticketcli.cli.recipe_file import load_recipe, read_recipe
+
+
+def command(name: str) -> click.Command:
+    """The command, for the lazy group."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(name)(validate)
+    return typer.main.get_command(app)
+
+
+def validate(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="step.key=value, as often as wanted.")] = None,
+) -> None:
+    """Check a recipe and show all that is wrong with it at once."""
+    text, source = read_recipe(recipe)
+    parsed = load_recipe(text, source, overrides or [])
+    print(f"{source}: {len(parsed.steps)} steps, good")

@@ -1,0 +1,353 @@
+"""The imperative shell: locks a step, loads its inputs, drives the stage, commits what it makes, keeps snapshots."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ticketcli import __version__
+from ticketcli.canon import digest
+from ticketcli.errors import CorruptError, NothingToResume, StaleError, Stopped, UsageError
+from ticketcli.events import JsonLines, Listener, Note, listeners
+from ticketcli.plan import Step
+from ticketcli.stage import Unit
+from ticketcli.stages.job import Job
+from ticketcli.store.atomic import write_json
+from ticketcli.store.codec import read_mask, write_mask
+from ticketcli.store.lock import locked
+from ticketcli.store.manifest import Artifact, FileRecord, Manifest, UnitRecord, write_manifest
+from ticketcli.store.run_folder import METRICS, STATE, Run
+from ticketcli.tensors.files import read_checkpoint, read_state, write_checkpoint, write_state
+from ticketcli.training.yields import Loaded, Output, Produced, Snapshot, State
+
+_GENERATIONS = 2
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a process is told that changes no result.
+
+    Attributes:
+        device: cpu, cuda, cuda:1 ...; auto takes the GPU where there is one.
+        resume: auto goes on and reruns what is stale, must refuses to begin anew, never begins anew.
+        save_every: seconds between saved states; 0 saves after every step.
+        quiet: no progress.
+    """
+
+    device: str = "auto"
+    resume: str = "auto"
+    save_every: float = 60.0
+    quiet: bool = False
+
+
+class StopRequest:
+    """SIGTERM, SIGINT and SIGUSR2 as a flag, polled between steps; a second SIGINT ends at once with 130."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    def _on(self, number: int, _frame: object) -> None:
+        if number == signal.SIGINT and self.signal == signal.SIGINT:
+            raise SystemExit(130)
+        self.signal = signal.Signals(number)
+
+    @contextmanager
+    def listening(self) -> Iterator[StopRequest]:
+        """Handle the signals for the length of the block, then put back what was there."""
+        before = {number: signal.signal(number, self._on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device to compute on.
+
+    Raises:
+        UsageError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"cannot compute on '{name}': {str(error).splitlines()[0]}", where="--device", hint="--device cpu") from None
+    return device
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What else a result's last bits can depend on; recorded, never part of a key."""
+    return {
+        "ticketcli": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "machine": platform.machine(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def execute(
+    run: Run, name: str, plan: Callable[[], Step], options: Options, stop: StopRequest, *, speak: Callable[[str], None]
+) -> Step:
+    """Bring one step up to date; returns its plan as it was found under the lock.
+
+    Raises:
+        LockedError: another process works on it.
+        StaleError, NothingToResume: `resume` is must and there is nothing that may be continued.
+        Stopped: a signal came; the state is saved.
+    """
+    with locked(run.lock_path(name), what=name):
+        step = plan()  # again, now that nobody else can change it
+        if step.state == "fresh" and options.resume != "never":
+            return step
+        step = _make_room(run, step, plan, options, speak)
+        _Execution(run, step, options, stop, speak).go()
+        return step
+
+
+def _make_room(run: Run, step: Step, plan: Callable[[], Step], options: Options, speak: Callable[[str], None]) -> Step:
+    """Refuse, or move aside, what stands in the way."""
+    if options.resume == "must" and step.state == "stale":
+        raise StaleError(f"'{step.name}' is stale: {step.why}", where=str(run.root), hint="run with --resume auto to make it anew; the old is kept")
+    if options.resume == "must" and step.state == "missing":
+        raise NothingToResume(f"nothing to resume for '{step.name}'", where=str(run.root), hint="run with --resume auto")
+    if options.resume == "never" or step.state == "stale":
+        kept = run.retire(step.name)
+        if kept is not None:
+            speak(f"{step.name}: the old results are kept in {kept}")
+        return plan()
+    manifest = run.manifest(step.name)
+    if manifest is not None:
+        superseded = [unit.name for unit in step.todo if unit.name in manifest.units]
+        if run.retire(step.name, superseded) is not None:
+            speak(f"{step.name}: {', '.join(superseded)} no longer match; the old files are kept")
+    return step
+
+
+class _Execution:
+    """One stage, driven from its first open unit to its last."""
+
+    def __init__(self, run: Run, step: Step, options: Options, stop: StopRequest, speak: Callable[[str], None]) -> None:
+        self.run, self.step, self.options, self.stop, self.speak = run, step, options, stop, speak
+        self.folder = run.step_folder(step.name)
+        self.device = pick_device(options.device)
+        self.manifest = self._manifest()
+        self.before: tuple[Artifact, ...] = ()
+        if step.done:
+            self.before = self.manifest.units[step.done[-1].name].outputs
+        self.unit_started = time.monotonic()
+        self.saved_at = time.monotonic()
+        self.spent = 0.0
+
+    def _manifest(self) -> Manifest:
+        step, config = self.step, self.step.recipe.config
+        known = self.run.manifest(step.name)
+        identities = {role: bound.artifact.identity for role, bound in step.inputs.items() if not bound.series}
+        return Manifest(
+            step=step.name,
+            stage=step.spec.name,
+            stage_version=step.spec.version,
+            code_version=__version__,
+            config=config.resolved(),
+            config_digest=digest(config.identity()),
+            inputs={"refs": {role: bound.ref for role, bound in step.inputs.items()}, "identities": identities},
+            units=dict(known.units) if known else {},
+            status="partial",
+        )
+
+    def go(self) -> None:
+        """Run the stage to its end, or to a signal."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / STATE).mkdir(exist_ok=True)
+        write_manifest(self.folder, self.manifest)
+        resume, offset = self._resume_state()
+        job = self._job(resume)
+        with ExitStack() as stack:
+            metrics = JsonLines(self.folder / METRICS)
+            told = listeners(self.step.name, quiet=self.options.quiet, extra=[metrics])
+            for listener in told:
+                stack.callback(listener.close)
+            metrics.cut(self._metrics_start() if offset is None else offset)
+            runner = _load(self.step.spec.runner)
+            todo = list(self.step.todo)
+            for event in runner(job):
+                if isinstance(event, Snapshot):
+                    self._maybe_save(event, todo[0], metrics, told)
+                elif isinstance(event, Produced):
+                    self._commit(event, todo.pop(0), metrics, told, last=not todo)
+                    if self.stop.signal is not None and todo:
+                        raise self._stopped(f"{event.unit} is finished")
+                else:
+                    for listener in told:
+                        listener.on(event)
+
+    def _metrics_start(self) -> int:
+        """Where the metrics of the finished units end."""
+        ends = [int(unit.metrics.get("metrics_end", 0)) for unit in self.manifest.units.values()]
+        return max(ends, default=0)
+
+    # ------------------------------------------------------------------ inputs
+
+    def _job(self, resume: State | None) -> Job[Any]:
+        inputs = {role: _load_input(role, bound.ref, bound.artifact) for role, bound in self.step.inputs.items() if not bound.series}
+        series = {
+            role: {name: _load_input(role, f"{bound.ref}/{name}", artifact) for name, artifact in bound.artifacts.items()}
+            for role, bound in self.step.inputs.items()
+            if bound.series
+        }
+        before = None
+        if self.before:
+            last = self.before[0]
+            files = {role: record.model_copy(update={"path": str(record.locate(self.folder))}) for role, record in last.files.items()}
+            before = _load_input("before", last.name, last.model_copy(update={"files": files}))
+        return Job(self.step.recipe.config, inputs, series, self.step.todo, before, resume, self.device)
+
+    # ------------------------------------------------------------------ state
+
+    def _resume_state(self) -> tuple[State | None, int | None]:
+        """The newest good state of the first open unit; a damaged one is passed over, and said so."""
+        unit = self.step.todo[0]
+        key = self.step.key(unit, self.before)
+        for path in sorted((self.folder / STATE).glob(f"{unit.name}-*.safetensors"), reverse=True):
+            try:
+                tree, about = read_state(path)
+            except CorruptError as error:
+                self.speak(f"{self.step.name}: {path.name} is damaged ({error.what}); falling back to the state before it")
+                continue
+            if about.get("key") != key:
+                self.speak(f"{self.step.name}: {path.name} belongs to another config and is left alone")
+                continue
+            self.spent = float(about["seconds"])
+            self.speak(f"{self.step.name}: resume: {unit.name}, step {tree['iteration']}, verified")
+            return tree, int(about["metrics_offset"])
+        if self.step.done:
+            self.speak(f"{self.step.name}: resume: {len(self.step.done)} done, next is {unit.name}")
+        return None, None
+
+    def _maybe_save(self, snapshot: Snapshot, unit: Unit, metrics: JsonLines, told: list[Listener]) -> None:
+        due = time.monotonic() - self.saved_at >= self.options.save_every
+        if not due and self.stop.signal is None:
+            return
+        state = snapshot.capture()
+        folder = self.folder / STATE
+        existing = sorted(folder.glob(f"{unit.name}-*.safetensors"))
+        serial = int(existing[-1].stem.rpartition("-")[2]) + 1 if existing else 1
+        about = {
+            "unit": unit.name,
+            "key": self.step.key(unit, self.before),
+            "metrics_offset": metrics.offset,
+            "seconds": self.spent + time.monotonic() - self.unit_started,
+        }
+        path = folder / f"{unit.name}-{serial:09d}.safetensors"
+        write_state(path, state, about=about, check=lambda temporary: read_state(temporary) and None)
+        for old in existing[: max(0, len(existing) + 1 - _GENERATIONS)]:
+            old.unlink()
+        self.saved_at = time.monotonic()
+        if self.stop.signal is not None:
+            raise self._stopped(f"{unit.name}, step {state['iteration']} is saved")
+
+    def _stopped(self, what: str) -> Stopped:
+        assert self.stop.signal is not None
+        return Stopped(f"{self.stop.signal.name}: {what}", where=self.step.name, hint="the same command continues")
+
+    # ------------------------------------------------------------------ outputs
+
+    def _commit(self, produced: Produced, unit: Unit, metrics: JsonLines, told: list[Listener], *, last: bool) -> None:
+        """Write the files, then the manifest: only then does the unit count as done."""
+        if produced.unit != unit.name:
+            raise AssertionError(f"the stage made {produced.unit}, planned was {unit.name}")
+        outputs = tuple(self._write(output, produced) for output in produced.outputs)
+        metrics_end = metrics.offset
+        os.fsync(metrics.file.fileno())
+        record = UnitRecord(
+            key=self.step.key(unit, self.before),
+            outputs=outputs,
+            metrics={**produced.metrics, "metrics_end": metrics_end},
+            seconds=round(self.spent + time.monotonic() - self.unit_started, 3),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            environment=environment(self.device),
+        )
+        self.manifest = self.manifest.model_copy(
+            update={"units": {**self.manifest.units, unit.name: record}, "status": "done" if last else "partial"}
+        )
+        write_manifest(self.folder, self.manifest)
+        for state in (self.folder / STATE).glob(f"{unit.name}-*.safetensors"):
+            state.unlink()
+        self.before, self.spent = outputs, 0.0
+        self.unit_started = self.saved_at = time.monotonic()
+        for listener in told:
+            listener.on(Note(f"{unit.name} done in {record.seconds:.1f}s{_headline(produced.metrics)}"))
+
+    def _write(self, output: Output, produced: Produced) -> Artifact:
+        files: dict[str, FileRecord] = {}
+        if output.kind == "metrics":
+            path = self.folder / f"{output.stem}.json"
+            write_json(path, dict(output.about))
+            return Artifact(name=output.name, kind=output.kind, files={"metrics": FileRecord.of(path, base=self.folder)}, about={})
+        if isinstance(output.values, str):
+            files["values"] = self._recorded(self.step.inputs[output.values].artifact.files["values"])
+        else:
+            path = self.folder / f"{output.stem}.safetensors"
+            write_checkpoint(path, output.values, kind=output.kind, about=dict(output.about))
+            files["values"] = FileRecord.of(path, base=self.folder)
+        if output.mask_of:
+            files["mask"] = self.manifest.artifacts()[output.mask_of].files["mask"]
+        elif output.mask is not None:
+            path = self.folder / f"{output.stem}.mask.safetensors"
+            about = {"ticket": dict(output.about), "values": files["values"].content, "sparsity": output.mask.sparsity}
+            write_mask(path, output.mask, about)
+            files["mask"] = FileRecord.of(path, base=self.folder)
+        return Artifact(name=output.name, kind=output.kind, files=files, about=dict(output.about))
+
+    def _recorded(self, record: FileRecord) -> FileRecord:
+        """An input's file record, its path made relative to this step's folder where both lie in the run."""
+        path = Path(record.path)
+        root = self.run.root.resolve()
+        relative = os.path.relpath(path, self.folder.resolve()) if path.is_relative_to(root) else str(path)
+        return record.model_copy(update={"path": relative})
+
+
+def _headline(metrics: Mapping[str, Any]) -> str:
+    parts = []
+    if "sparsity" in metrics:
+        parts.append(f"{metrics['sparsity']:.2%} sparse")
+    for name in ("test", "validation", "healed_before"):
+        if name in metrics:
+            found = metrics[name]
+            parts += [f"{name.replace('_', ' ')} top-1 {found['top1']:.2%}"] if "top1" in found else []
+            parts += [f"PSNR {found['psnr']:.2f} dB"] if "psnr" in found else []
+    return ": " + ", ".join(parts) if parts else ""
+
+
+def _load(dotted: str) -> Callable[[Job[Any]], Iterator[Any]]:
+    module, _, name = dotted.partition(":")
+    runner: Callable[[Job[Any]], Iterator[Any]] = getattr(importlib.import_module(module), name)
+    return runner
+
+
+def _load_input(role: str, ref: str, artifact: Artifact) -> Loaded:
+    """Read an input's files, each verified against its recorded digest first."""
+    for record in artifact.files.values():
+        record.check(Path("/"), thorough=True)
+    loaded = Loaded(ref, artifact.kind, artifact.about, role=role)
+    if "values" in artifact.files:
+        loaded = replace(loaded, values=read_checkpoint(Path(artifact.files["values"].path)).tensors)
+    if "mask" in artifact.files:
+        loaded = replace(loaded, mask=read_mask(Path(artifact.files["mask"].path))[0])
+    return loaded

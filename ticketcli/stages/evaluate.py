@@ -1,0 +1,61 @@
+"""`ticket evaluate`: what a dense net, a ticket or a transferred network is worth, and what it weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ticketcli.data.batches import in_order
+from ticketcli.errors import InputMissing
+from ticketcli.metrics.classification import accuracy
+from ticketcli.metrics.reconstruction import psnr
+from ticketcli.models.architectures import prunable
+from ticketcli.models.cost import parameters
+from ticketcli.recipe.configs import Data, EvaluateConfig
+from ticketcli.stages.job import Job, data_of, decoder_from, encoder_from, splits_of
+from ticketcli.stages.prune import calibration_batches
+from ticketcli.tensors.masking import MaskedWeights
+from ticketcli.training.recalibrate import recalibrate
+from ticketcli.training.yields import Output, Produced, Yield
+
+
+def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
+    """Measure top-1 accuracy, PSNR with and without hints where a decoder is given, sparsity and parameters.
+
+    Masked weights are set to +0.0 first. `recalibrate_bn` re-estimates BatchNorm on training images of the same set,
+    which a ticket that was not finetuned needs; 0 measures the file as it is.
+
+    Raises:
+        InputMissing: a bare mask file was given.
+    """
+    config, device = job.config, job.device
+    source = job.inputs["of"]
+    if not source.values:
+        raise InputMissing("a mask file alone has no values", where=source.ref, hint="make a ticket of it with 'ticket rewind'")
+    data: Data = data_of(config.data, source.about)
+    splits = splits_of(data, config.seed)
+    model = encoder_from(source, device)
+    if source.mask is not None:
+        MaskedWeights(prunable(model), source.mask).apply()
+    if config.recalibrate_bn:
+        recalibrate(model, calibration_batches(splits, config.recalibrate_bn, device))
+    images = splits.test if config.split == "test" else splits.validation
+    correct, total = accuracy(model, in_order(images, splits.normalization, config.batch, device))
+    found: dict[str, Any] = {
+        "of": source.ref,
+        "split": config.split,
+        "data": data.model_dump(mode="json", exclude_defaults=True),
+        "top1": correct / total,
+        "correct": correct,
+        "n": total,
+        "parameters": parameters(model),
+        "recalibrated_on": config.recalibrate_bn,
+    }
+    if source.mask is not None:
+        found |= {"sparsity": source.mask.sparsity, "network_sparsity": source.mask.dropped / parameters(model)}
+    if "decoder" in job.inputs:
+        decoder = decoder_from(job.inputs["decoder"], model, device)
+        for name, t in (("psnr", float(job.inputs["decoder"].about["t"])), ("psnr_without_hints", 0.0)):
+            batches = in_order(images, splits.normalization, config.batch, device)
+            found[name] = psnr(model, decoder, batches, splits.normalization.denormalize, t=t)
+    yield Produced("metrics", (Output("metrics", "metrics", "metrics", found, {}),), found)

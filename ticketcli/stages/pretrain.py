@@ -1,0 +1,64 @@
+"""`ticket pretrain`: a dense network, for image sets without public weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+from torch.nn import functional as F
+
+from ticketcli.metrics.classification import accuracy
+from ticketcli.models.architectures import ARCHITECTURES, build_encoder, prunable
+from ticketcli.models.cost import parameters
+from ticketcli.recipe.configs import PretrainConfig
+from ticketcli.stage import kept_name
+from ticketcli.stages.job import Job, check_seedable, splits_of, training_batches
+from ticketcli.data.batches import in_order
+from ticketcli.events import Note
+from ticketcli.tensors.files import copy_of
+from ticketcli.training.loop import Run, train
+from ticketcli.training.yields import Output, Produced, Yield
+
+
+def pretrain(job: Job[PretrainConfig]) -> Iterator[Yield]:
+    """Train a network from a seeded random draw; also keep its values at chosen points, for rewinding.
+
+    Yields one unit, `dense`: the last values, and `init` (0ep) or `2ep` and the like for each kept point.
+    """
+    config, device = job.config, job.device
+    splits = splits_of(config.data, config.seed)
+    check_seedable(splits, what="pretrain.data")
+    model = build_encoder(config.arch, n_classes=len(splits.train.class_names), seed=config.seed).to(device)
+    yield Note(f"{config.arch}, {parameters(model):,} weights, {len(splits.train.labels)} training images")
+    batches = training_batches(config, splits.train, splits, config.data, device, "pretrain")
+    run = Run(
+        "pretrain", model, lambda x, y: {"loss": F.cross_entropy(model(x), y)}, batches, config, config.epochs, prunable(model)
+    )
+    points = {point.iterations(batches.per_epoch): kept_name(point) for point in config.keep}
+    kept = yield from train(run, resume=job.resume, keep=points)
+    correct, total = accuracy(model, in_order(splits.validation, splits.normalization, 512, device))
+    about = about_source(config, splits.train.class_names, splits.normalization)
+    outputs = [Output("dense", "dense", "dense", about, copy_of(model))]
+    for name in points.values():
+        outputs.append(Output(name, "kept", name, {**about, "point": name}, kept[name]))
+    metrics: dict[str, Any] = {"validation": {"top1": correct / total, "correct": correct, "n": total}}
+    metrics["parameters"] = parameters(model)
+    yield Produced("dense", tuple(outputs), metrics)
+
+
+def about_source(config: PretrainConfig, class_names: tuple[str, ...], normalization: Any) -> dict[str, Any]:
+    """What a dense checkpoint says of itself."""
+    return {
+        "arch": config.arch,
+        "image_size": ARCHITECTURES[config.arch].image_size,
+        "class_names": list(class_names),
+        "data": config.data.model_dump(mode="json", exclude_defaults=True),
+        "normalization": {"mean": list(normalization.mean), "std": list(normalization.std)},
+        "seed": config.seed,
+    }
+
+
+def head_names(model: nn.Module) -> tuple[str, ...]:
+    """Name prefixes of the classifier, which a transfer replaces."""
+    return tuple(f"{name}." for name, _ in model.named_children() if name == "fc")

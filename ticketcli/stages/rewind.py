@@ -1,0 +1,40 @@
+"""`ticket rewind`: a mask and the values of any checkpoint of the same shapes become a ticket of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ticketcli.errors import InputMissing
+from ticketcli.models.architectures import prunable
+from ticketcli.recipe.configs import Data, RewindConfig
+from ticketcli.stages.job import Job, encoder_from, splits_of
+from ticketcli.stages.prune import calibration_batches
+from ticketcli.tensors.files import copy_of
+from ticketcli.tensors.masking import MaskedWeights
+from ticketcli.training.recalibrate import recalibrate
+from ticketcli.training.yields import Output, Produced, Yield
+
+
+def rewind(job: Job[RewindConfig]) -> Iterator[Yield]:
+    """Chosen values where the mask lives, +0.0 elsewhere; BatchNorm and head are the checkpoint's too.
+
+    This is the one stage that joins a mask with values of another digest than its own; the output records whose.
+
+    Raises:
+        InputMissing: a bare mask file was given and no values.
+    """
+    ticket = job.inputs["ticket"]
+    source = job.inputs.get("to", ticket)
+    if not source.values:
+        raise InputMissing("a mask file alone has no values", where=ticket.ref, hint="name a checkpoint with --to")
+    assert ticket.mask is not None
+    model = encoder_from(source, job.device)
+    masked = MaskedWeights(prunable(model), ticket.mask)
+    masked.apply()
+    if job.config.recalibrate_bn:
+        splits = splits_of(Data.parse(source.about["data"], where="the checkpoint's data"), job.config.seed)
+        recalibrate(model, calibration_batches(splits, job.config.recalibrate_bn, job.device))
+    masked.require_masked()
+    about = {**source.about, "rewound_to": source.ref, "recalibrated": job.config.recalibrate_bn}
+    metrics = {"sparsity": ticket.mask.sparsity, "kept": ticket.mask.kept, "prunable": ticket.mask.total}
+    yield Produced("ticket", (Output("ticket", "ticket", "ticket", about, copy_of(model), ticket.mask),), metrics)

@@ -1,0 +1,65 @@
+"""`ticket train-decoder`: stage i of the paper, an inverse of the frozen encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ticketcli.data.batches import in_order
+from ticketcli.events import Note
+from ticketcli.metrics.reconstruction import psnr
+from ticketcli.models.cost import macs, parameters
+from ticketcli.models.decoder import build_decoder
+from ticketcli.recipe.configs import TrainDecoderConfig
+from ticketcli.stages.job import Job, check_seedable, data_of, encoder_from, freeze, splits_of, training_batches
+from ticketcli.tensors.files import copy_of
+from ticketcli.training.loop import Run, train
+from ticketcli.training.yields import Output, Produced, Yield
+
+
+def train_decoder(job: Job[TrainDecoderConfig]) -> Iterator[Yield]:
+    """Train the decoder on the squared error of the rebuilt image; the encoder is frozen, in eval mode, without grad.
+
+    L_rec is the mean over N, C, H, W in the encoder's normalised units.
+
+    Source: the paper, sections 4.1 (equation 9) and 4.2 (equation 10); the mean is this project's reading.
+    """
+    config, device = job.config, job.device
+    source = job.inputs["encoder"]
+    data = data_of(config.data, source.about)
+    splits = splits_of(data, config.seed)
+    check_seedable(splits, what="train-decoder.data")
+    encoder = freeze(encoder_from(source, device))
+    size = int(source.about["image_size"])
+    decoder = build_decoder(encoder, image_size=size, hints=config.hints, width=config.width, seed=config.seed).to(device)
+    with torch.no_grad():
+        taps = encoder.taps(torch.zeros(1, 3, size, size, device=device))
+    n_macs = macs(decoder, taps, t=config.t)
+    yield Note(f"decoder: {parameters(decoder):,} weights, {n_macs / 1e6:.1f} M multiply-adds an image")
+
+    def loss(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            taps = encoder.taps(images)
+        return {"loss": F.mse_loss(decoder(taps, t=config.t), images)}
+
+    batches = training_batches(config, splits.train, splits, data, device, "decoder")
+    run = Run("train-decoder", decoder, loss, batches, config, config.epochs, {})
+    yield from train(run, resume=job.resume)
+    freeze(decoder)
+    quality = {
+        name: psnr(encoder, decoder, in_order(splits.validation, splits.normalization, 256, device), splits.normalization.denormalize, t=t)
+        for name, t in (("psnr", config.t), ("psnr_without_hints", 0.0))
+    }
+    about = {
+        "hints": list(config.hints),
+        "t": config.t,
+        "width": config.width,
+        "image_size": size,
+        "arch": source.about["arch"],
+        "data": data.model_dump(mode="json", exclude_defaults=True),
+    }
+    metrics = {"validation": quality, "parameters": parameters(decoder), "macs": n_macs}
+    yield Produced("decoder", (Output("decoder", "decoder", "decoder", about, copy_of(decoder)),), metrics)

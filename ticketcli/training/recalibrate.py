@@ -1,0 +1,28 @@
+"""Re-estimating BatchNorm: a pruned network with the dense network's statistics is measured far below its worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def recalibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Replace every BatchNorm's running mean and variance by the plain average over `batches`; nothing else changes.
+
+    Source: the statistics are theta_pre's, the activations are the masked network's (design decision; measured
+    elsewhere at 79 % sparsity as 36 % accuracy without and 60 % with).
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta, was_training = [norm.momentum for norm in norms], model.training
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative average
+    model.train()
+    for images, _ in batches:
+        model(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.train(was_training)
