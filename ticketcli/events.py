@@ -55,7 +55,10 @@ class Listener(Protocol):
 
 def format_values(values: Mapping[str, Any]) -> str:
     """`loss 0.123, top1 0.98` for people."""
-    return ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    )
 
 
 class PlainLines:
@@ -77,7 +80,9 @@ class PlainLines:
                 self.last = now
                 rate = (event.done - self.begun_at) / max(now - self.started, 1e-9)
                 left = human_seconds((event.total - event.done) / rate) if rate > 0 else "?"
-                self._print(f"{event.what} {event.done}/{event.total}, {rate:.1f}/s, {left} left, {format_values(event.values)}")
+                self._print(
+                    f"{event.what} {event.done}/{event.total}, {rate:.1f}/s, {left} left, {format_values(event.values)}"
+                )
 
     def _print(self, text: str) -> None:
         print(f"{self.prefix}: {text}", file=self.stream, flush=True)
@@ -116,13 +121,20 @@ class Bar:
                     self.bar.remove_task(self.task)
                 self.what, self.started, self.begun_at = event.what, now, event.done
                 self.task = self.bar.add_task(
-                    event.what, total=event.total, completed=event.done, prefix=self.prefix, rate="", values=""
+                    event.what,
+                    total=event.total,
+                    completed=event.done,
+                    prefix=self.prefix,
+                    rate="",
+                    values="",
                 )
             elif now - self.shown < 0.1 and event.done < event.total:
                 return
             self.shown = now
             rate = (event.done - self.begun_at) / max(now - self.started, 1e-9)
-            self.bar.update(self.task, completed=event.done, rate=f"{rate:.1f}/s", values=format_values(event.values))
+            self.bar.update(
+                self.task, completed=event.done, rate=f"{rate:.1f}/s", values=format_values(event.values)
+            )
 
     def close(self) -> None:
         """Take the bar off the screen."""
@@ -145,7 +157,15 @@ class JsonLines:
         if isinstance(event, Measured):
             self._write({"event": event.what, **event.values})
         elif isinstance(event, Progress) and event.values and event.done % self.every == 0:
-            self._write({"event": "progress", "what": event.what, "done": event.done, "total": event.total, **event.values})
+            self._write(
+                {
+                    "event": "progress",
+                    "what": event.what,
+                    "done": event.done,
+                    "total": event.total,
+                    **event.values,
+                }
+            )
 
     def _write(self, line: dict[str, Any]) -> None:
         self.file.write(json.dumps({"schema": SCHEMA, **line}, sort_keys=True).encode() + b"\n")

@@ -65,7 +65,10 @@ class StopRequest:
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
         """Handle the signals for the length of the block, then put back what was there."""
-        before = {number: signal.signal(number, self._on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)}
+        before = {
+            number: signal.signal(number, self._on)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+        }
         try:
             yield self
         finally:
@@ -85,7 +88,9 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"cannot compute on '{name}': {str(error).splitlines()[0]}", where="--device", hint="--device cpu") from None
+        raise UsageError(
+            f"cannot compute on '{name}': {str(error).splitlines()[0]}", where="--device", hint="--device cpu"
+        ) from None
     return device
 
 
@@ -103,7 +108,13 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def execute(
-    run: Run, name: str, plan: Callable[[], Step], options: Options, stop: StopRequest, *, speak: Callable[[str], None]
+    run: Run,
+    name: str,
+    plan: Callable[[], Step],
+    options: Options,
+    stop: StopRequest,
+    *,
+    speak: Callable[[str], None],
 ) -> Step:
     """Bring one step up to date; returns its plan as it was found under the lock.
 
@@ -121,12 +132,20 @@ def execute(
         return step
 
 
-def _make_room(run: Run, step: Step, plan: Callable[[], Step], options: Options, speak: Callable[[str], None]) -> Step:
+def _make_room(
+    run: Run, step: Step, plan: Callable[[], Step], options: Options, speak: Callable[[str], None]
+) -> Step:
     """Refuse, or move aside, what stands in the way."""
     if options.resume == "must" and step.state == "stale":
-        raise StaleError(f"'{step.name}' is stale: {step.why}", where=str(run.root), hint="run with --resume auto to make it anew; the old is kept")
+        raise StaleError(
+            f"'{step.name}' is stale: {step.why}",
+            where=str(run.root),
+            hint="run with --resume auto to make it anew; the old is kept",
+        )
     if options.resume == "must" and step.state == "missing":
-        raise NothingToResume(f"nothing to resume for '{step.name}'", where=str(run.root), hint="run with --resume auto")
+        raise NothingToResume(
+            f"nothing to resume for '{step.name}'", where=str(run.root), hint="run with --resume auto"
+        )
     if options.resume == "never" or step.state == "stale":
         kept = run.retire(step.name)
         if kept is not None:
@@ -143,7 +162,9 @@ def _make_room(run: Run, step: Step, plan: Callable[[], Step], options: Options,
 class _Execution:
     """One stage, driven from its first open unit to its last."""
 
-    def __init__(self, run: Run, step: Step, options: Options, stop: StopRequest, speak: Callable[[str], None]) -> None:
+    def __init__(
+        self, run: Run, step: Step, options: Options, stop: StopRequest, speak: Callable[[str], None]
+    ) -> None:
         self.run, self.step, self.options, self.stop, self.speak = run, step, options, stop, speak
         self.folder = run.step_folder(step.name)
         self.device = pick_device(options.device)
@@ -158,7 +179,9 @@ class _Execution:
     def _manifest(self) -> Manifest:
         step, config = self.step, self.step.recipe.config
         known = self.run.manifest(step.name)
-        identities = {role: bound.artifact.identity for role, bound in step.inputs.items() if not bound.series}
+        identities = {
+            role: bound.artifact.identity for role, bound in step.inputs.items() if not bound.series
+        }
         return Manifest(
             step=step.name,
             stage=step.spec.name,
@@ -166,7 +189,10 @@ class _Execution:
             code_version=__version__,
             config=config.resolved(),
             config_digest=digest(config.identity()),
-            inputs={"refs": {role: bound.ref for role, bound in step.inputs.items()}, "identities": identities},
+            inputs={
+                "refs": {role: bound.ref for role, bound in step.inputs.items()},
+                "identities": identities,
+            },
             units=dict(known.units) if known else {},
             status="partial",
         )
@@ -205,17 +231,27 @@ class _Execution:
     # ------------------------------------------------------------------ inputs
 
     def _job(self, resume: State | None) -> Job[Any]:
-        inputs = {role: _load_input(role, bound.ref, bound.artifact) for role, bound in self.step.inputs.items() if not bound.series}
+        inputs = {
+            role: _load_input(bound.ref, bound.artifact)
+            for role, bound in self.step.inputs.items()
+            if not bound.series
+        }
         series = {
-            role: {name: _load_input(role, f"{bound.ref}/{name}", artifact) for name, artifact in bound.artifacts.items()}
+            role: {
+                name: _load_input(f"{bound.ref}/{name}", artifact)
+                for name, artifact in bound.artifacts.items()
+            }
             for role, bound in self.step.inputs.items()
             if bound.series
         }
         before = None
         if self.before:
             last = self.before[0]
-            files = {role: record.model_copy(update={"path": str(record.locate(self.folder))}) for role, record in last.files.items()}
-            before = _load_input("before", last.name, last.model_copy(update={"files": files}))
+            files = {
+                role: record.model_copy(update={"path": str(record.locate(self.folder))})
+                for role, record in last.files.items()
+            }
+            before = _load_input(last.name, last.model_copy(update={"files": files}))
         return Job(self.step.recipe.config, inputs, series, self.step.todo, before, resume, self.device)
 
     # ------------------------------------------------------------------ state
@@ -228,7 +264,9 @@ class _Execution:
             try:
                 tree, about = read_state(path)
             except CorruptError as error:
-                self.speak(f"{self.step.name}: {path.name} is damaged ({error.what}); falling back to the state before it")
+                self.speak(
+                    f"{self.step.name}: {path.name} is damaged ({error.what}); falling back to the state before it"
+                )
                 continue
             if about.get("key") != key:
                 self.speak(f"{self.step.name}: {path.name} belongs to another config and is left alone")
@@ -264,11 +302,15 @@ class _Execution:
 
     def _stopped(self, what: str) -> Stopped:
         assert self.stop.signal is not None
-        return Stopped(f"{self.stop.signal.name}: {what}", where=self.step.name, hint="the same command continues")
+        return Stopped(
+            f"{self.stop.signal.name}: {what}", where=self.step.name, hint="the same command continues"
+        )
 
     # ------------------------------------------------------------------ outputs
 
-    def _commit(self, produced: Produced, unit: Unit, metrics: JsonLines, told: list[Listener], *, last: bool) -> None:
+    def _commit(
+        self, produced: Produced, unit: Unit, metrics: JsonLines, told: list[Listener], *, last: bool
+    ) -> None:
         """Write the files, then the manifest: only then does the unit count as done."""
         if produced.unit != unit.name:
             raise AssertionError(f"the stage made {produced.unit}, planned was {unit.name}")
@@ -284,7 +326,10 @@ class _Execution:
             environment=environment(self.device),
         )
         self.manifest = self.manifest.model_copy(
-            update={"units": {**self.manifest.units, unit.name: record}, "status": "done" if last else "partial"}
+            update={
+                "units": {**self.manifest.units, unit.name: record},
+                "status": "done" if last else "partial",
+            }
         )
         write_manifest(self.folder, self.manifest)
         for state in (self.folder / STATE).glob(f"{unit.name}-*.safetensors"):
@@ -299,7 +344,12 @@ class _Execution:
         if output.kind == "metrics":
             path = self.folder / f"{output.stem}.json"
             write_json(path, dict(output.about))
-            return Artifact(name=output.name, kind=output.kind, files={"metrics": FileRecord.of(path, base=self.folder)}, about={})
+            return Artifact(
+                name=output.name,
+                kind=output.kind,
+                files={"metrics": FileRecord.of(path, base=self.folder)},
+                about={},
+            )
         if isinstance(output.values, str):
             files["values"] = self._recorded(self.step.inputs[output.values].artifact.files["values"])
         else:
@@ -310,7 +360,11 @@ class _Execution:
             files["mask"] = self.manifest.artifacts()[output.mask_of].files["mask"]
         elif output.mask is not None:
             path = self.folder / f"{output.stem}.mask.safetensors"
-            about = {"ticket": dict(output.about), "values": files["values"].content, "sparsity": output.mask.sparsity}
+            about = {
+                "ticket": dict(output.about),
+                "values": files["values"].content,
+                "sparsity": output.mask.sparsity,
+            }
             write_mask(path, output.mask, about)
             files["mask"] = FileRecord.of(path, base=self.folder)
         return Artifact(name=output.name, kind=output.kind, files=files, about=dict(output.about))
@@ -341,11 +395,11 @@ def _load(dotted: str) -> Callable[[Job[Any]], Iterator[Any]]:
     return runner
 
 
-def _load_input(role: str, ref: str, artifact: Artifact) -> Loaded:
+def _load_input(ref: str, artifact: Artifact) -> Loaded:
     """Read an input's files, each verified against its recorded digest first."""
     for record in artifact.files.values():
         record.check(Path("/"), thorough=True)
-    loaded = Loaded(ref, artifact.kind, artifact.about, role=role)
+    loaded = Loaded(ref, artifact.kind, artifact.about, identity=artifact.identity)
     if "values" in artifact.files:
         loaded = replace(loaded, values=read_checkpoint(Path(artifact.files["values"].path)).tensors)
     if "mask" in artifact.files:

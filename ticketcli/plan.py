@@ -14,6 +14,7 @@ from ticketcli.recipe.recipe import Recipe, RecipeStep, Ref
 from ticketcli.stage import STAGES, StageSpec, Unit
 from ticketcli.store.manifest import Artifact, FileRecord, Manifest, differences
 from ticketcli.store.run_folder import STATE, Run, adopt
+from ticketcli.store.tensorfile import read_header
 
 State = Literal["fresh", "partial", "stale", "missing", "waiting"]
 
@@ -53,7 +54,9 @@ class Step:
     def key(self, unit: Unit, before: tuple[Artifact, ...]) -> str:
         """What decides a unit's result: stage and version, config, inputs, and the state the unit before left."""
         inputs = {
-            role: bound.artifacts[unit.series].identity if bound.series and unit.series else bound.artifact.identity
+            role: bound.artifacts[unit.series].identity
+            if bound.series and unit.series
+            else bound.artifact.identity
             for role, bound in self.inputs.items()
             if not bound.series or unit.series
         }
@@ -118,23 +121,30 @@ def _judge(
     if not todo:
         return "fresh", "all outputs are there and match"
     if done:
+        cut = saved_state(folder, todo[0], blank.key(todo[0], before)) is not None
         words = f"{len(done)} of {len(done) + len(todo)} done, next is {todo[0].name}"
+        words += ", cut, its state is saved" if cut else ""
         return "partial", f"{words} ({lost})" if lost else words
     if lost:
         return "missing", lost
+    if saved_state(folder, todo[0], blank.key(todo[0], before)) is not None:
+        return "partial", f"{todo[0].name} was cut, its state is saved"
     if manifest is None:
         return "missing", "not made yet"
     if not manifest.units:
-        saved = any((folder / STATE).glob(f"{todo[0].name}-*.safetensors"))
-        same = _recorded_key(manifest) == blank.key(todo[0], before)
-        if saved and same:
-            return "partial", f"{todo[0].name} was cut, its state is saved"
         return "missing", "begun, nothing finished"
     return "stale", why_stale(blank, manifest)
 
 
-def _recorded_key(manifest: Manifest) -> str:
-    return str(manifest.inputs.get("first_key", ""))
+def saved_state(folder: Path, unit: Unit, key: str) -> Path | None:
+    """The newest saved state of a unit that was made for this key and has a readable header, or None."""
+    for path in sorted((folder / STATE).glob(f"{unit.name}-*.safetensors"), reverse=True):
+        try:
+            if read_header(path).metadata.get("about", {}).get("key") == key:
+                return path
+        except CorruptError:
+            continue
+    return None
 
 
 def why_stale(step: Step, manifest: Manifest) -> str:
@@ -175,7 +185,11 @@ def _bind(
         ref = step.refs.get(role)
         if ref is None:
             if role in required and not mark.words and not mark.series:
-                raise UsageError(f"'{role}' is missing", where=f"{step.name}.{role}", hint=f"name a {' or '.join(mark.kinds)}")
+                raise UsageError(
+                    f"'{role}' is missing",
+                    where=f"{step.name}.{role}",
+                    hint=f"name a {' or '.join(mark.kinds)}",
+                )
             continue
         bound[role] = _bind_one(role, ref, mark, run, producers, spec.units(step.config))
     if getattr(step.config, "rewind", None) == "init" and "encoder" in step.refs:
@@ -193,12 +207,19 @@ def _bind_init(encoder: Ref, run: Run, producers: Callable[[str], Step | None]) 
         return _bind_one("rewind", encoder, Reference(("kept",)), run, producers, ())
     except InputMissing as error:
         raise InputMissing(
-            "rewind: init needs the initial values, which were not kept", where=error.where, hint="pretrain with keep: [0ep]"
+            "rewind: init needs the initial values, which were not kept",
+            where=error.where,
+            hint="pretrain with keep: [0ep]",
         ) from None
 
 
 def _bind_one(
-    role: str, ref: Ref, mark: Reference, run: Run, producers: Callable[[str], Step | None], units: tuple[Unit, ...]
+    role: str,
+    ref: Ref,
+    mark: Reference,
+    run: Run,
+    producers: Callable[[str], Step | None],
+    units: tuple[Unit, ...],
 ) -> Input:
     if ref.path is not None:
         artifact = adopt(ref.path)
@@ -242,21 +263,27 @@ def _find(name: str, producer: Step | None, manifest: Manifest | None, ref: Ref)
     if artifact is None:
         made = ", ".join(manifest.artifacts()) if manifest else ""
         raise InputMissing(
-            f"no '{name}' from step '{ref.step}'", where=str(ref), hint=f"it made {made}" if made else f"run the step '{ref.step}' first"
+            f"no '{name}' from step '{ref.step}'",
+            where=str(ref),
+            hint=f"it made {made}" if made else f"run the step '{ref.step}' first",
         )
     return artifact
 
 
 def _check_kind(role: str, ref: str, artifact: Artifact, mark: Reference) -> None:
     if artifact.kind not in mark.kinds:
-        raise MismatchError(f"{role} needs a {' or '.join(mark.kinds)}, '{ref}' is a {artifact.kind}", where=role)
+        raise MismatchError(
+            f"{role} needs a {' or '.join(mark.kinds)}, '{ref}' is a {artifact.kind}", where=role
+        )
 
 
 def _absolute(artifact: Artifact, folder: Path) -> Artifact:
     def absolute(record: FileRecord) -> FileRecord:
         return record.model_copy(update={"path": str(record.locate(folder))})
 
-    return artifact.model_copy(update={"files": {role: absolute(file) for role, file in artifact.files.items()}})
+    return artifact.model_copy(
+        update={"files": {role: absolute(file) for role, file in artifact.files.items()}}
+    )
 
 
 def plan_recipe(recipe: Recipe, run: Run) -> list[Step]:
@@ -308,10 +335,16 @@ def find_by_kind(run: Run, kinds: tuple[str, ...], *, role: str, skip: str) -> s
             return found[0]
         if found:
             raise UsageError(
-                f"several steps could be the {role}: {', '.join(found)}", where=str(run.root), hint=f"name one with --{role}"
+                f"several steps could be the {role}: {', '.join(found)}",
+                where=str(run.root),
+                hint=f"name one with --{role}",
             )
     maker = next((spec.name for spec in STAGES.values() if spec.kind == kinds[0]), "")
-    raise InputMissing(f"no {kinds[0]} in this run", where=str(run.root), hint=f"make one with 'ticket {maker}', or name a file with --{role}")
+    raise InputMissing(
+        f"no {kinds[0]} in this run",
+        where=str(run.root),
+        hint=f"make one with 'ticket {maker}', or name a file with --{role}",
+    )
 
 
 def check_files(run: Run, name: str, *, thorough: bool) -> list[TicketError]:

@@ -7,7 +7,6 @@ import os
 import sys
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperCommand, TyperGroup
 
@@ -41,24 +40,24 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 class LazyGroup(TyperGroup):
     """Commands by name; help shows their summaries, and only a command that is called is imported."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """All names, in the order of the table."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """A stand-in that carries the summary, for help."""
         if cmd_name not in COMMANDS:
             return None
         _, summary, panel = COMMANDS[cmd_name]
         return TyperCommand(cmd_name, help=summary, rich_help_panel=panel)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The real command, imported now."""
         name, stand_in, rest = super().resolve_command(ctx, args)
         if stand_in is None or name is None:
             return name, stand_in, rest
         module = importlib.import_module(COMMANDS[name][0])
-        command: click.Command = module.command(name)
+        command = module.command(name)
         return name, command, rest
 
 
@@ -99,7 +98,10 @@ def main() -> None:
     except Exception as error:
         if traceback_wanted:
             raise
-        print(f"error: unexpected {type(error).__name__}: {error}\n  try: the same command with -vv, and report what it prints", file=sys.stderr)
+        print(
+            f"error: unexpected {type(error).__name__}: {error}\n  try: the same command with -vv, and report what it prints",
+            file=sys.stderr,
+        )
         sys.exit(1)
 
 

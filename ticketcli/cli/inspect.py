@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from ticketcli.cli import process
@@ -19,7 +18,7 @@ from ticketcli.store.tensorfile import content_digest, read_header
 from ticketcli.units import human_bytes
 
 
-def command(name: str) -> click.Command:
+def command(name: str) -> Any:
     """The command, for the lazy group."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name)(inspect)
@@ -44,7 +43,9 @@ def inspect(
         return
     if not path.is_file():
         steps = ", ".join(Run(run).steps())
-        raise InputMissing(f"'{what}' is neither a file nor a step", where=str(run), hint=f"steps here: {steps or 'none'}")
+        raise InputMissing(
+            f"'{what}' is neither a file nor a step", where=str(run), hint=f"steps here: {steps or 'none'}"
+        )
     found = describe(path)
     if as_json:
         print(json.dumps(found))
@@ -76,6 +77,7 @@ def describe(path: Path) -> dict[str, Any]:
     found["about"] = about
     found["total"] = sum(math.prod(info.shape) for info in header.tensors.values())
     found["tensors"] = [
-        {"name": name, "shape": list(info.shape), "dtype": info.dtype} for name, info in header.tensors.items()
+        {"name": name, "shape": list(info.shape), "dtype": info.dtype}
+        for name, info in header.tensors.items()
     ]
     return found

@@ -9,19 +9,30 @@ import typer
 
 _PANEL = "Process"
 RunOption = Annotated[Path, typer.Option("--run", help="The run folder.", rich_help_panel=_PANEL)]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", rich_help_panel=_PANEL)]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", rich_help_panel=_PANEL)
+]
 ResumeOption = Annotated[
     str,
     typer.Option(
-        "--resume", help="auto: continue, remake what is stale; must: refuse instead; never: begin anew.", rich_help_panel=_PANEL
+        "--resume",
+        help="auto: continue, remake what is stale; must: refuse instead; never: begin anew.",
+        rich_help_panel=_PANEL,
     ),
 ]
 SaveOption = Annotated[
     float, typer.Option("--save-every", min=0, help="Seconds between saved states.", rich_help_panel=_PANEL)
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=_PANEL)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=_PANEL)]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=_PANEL)
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=_PANEL)
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_PANEL)]
 VerboseOption = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.", rich_help_panel=_PANEL)
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.", rich_help_panel=_PANEL
+    ),
 ]

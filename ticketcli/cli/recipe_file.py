@@ -59,4 +59,6 @@ def saved_recipe(run: Run) -> Recipe | None:
         saved = json.loads(path.read_text())
         return load_recipe(saved["text"], saved["source"], saved["overrides"], saved["drops"])
     except (ValueError, KeyError, TypeError) as error:
-        raise CorruptError(f"the saved recipe is damaged: {error!r}", where=str(path), hint="run the recipe again") from None
+        raise CorruptError(
+            f"the saved recipe is damaged: {error!r}", where=str(path), hint="run the recipe again"
+        ) from None

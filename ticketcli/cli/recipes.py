@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from ticketcli.cli.recipe_file import read_recipe, shipped
@@ -13,7 +12,7 @@ from ticketcli.errors import UsageError
 from ticketcli.store.atomic import write_text
 
 
-def command(name: str) -> click.Command:
+def command(name: str) -> Any:
     """The group of commands, for the lazy group."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
     app.callback(name)(_root)

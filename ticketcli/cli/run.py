@@ -6,9 +6,8 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from ticketcli.cli import process
@@ -19,7 +18,7 @@ from ticketcli.store.run_folder import Run
 from ticketcli.units import human_seconds
 
 
-def command(name: str) -> click.Command:
+def command(name: str) -> Any:
     """The command, for the lazy group."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name)(run_recipe)
@@ -27,9 +26,13 @@ def command(name: str) -> click.Command:
 
 
 def run_recipe(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one that comes with ticketcli.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe file, or the name of one that comes with ticketcli.")
+    ],
     overrides: Annotated[list[str] | None, typer.Argument(help="step.key=value, as often as wanted.")] = None,
-    drop: Annotated[list[str] | None, typer.Option("--drop", help="Leave step.key out of the recipe.")] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option("--drop", help="Leave step.key out of the recipe.")
+    ] = None,
     run: process.RunOption = Path("run"),
     device: process.DeviceOption = "auto",
     resume: process.ResumeOption = "auto",
@@ -47,7 +50,10 @@ def run_recipe(
     plans: dict[str, Step] = {step.name: step for step in plan_recipe(parsed, folder)}
     states = {name: step.state for name, step in plans.items()}
     if dry_run:
-        rows = [{"step": name, "stage": step.spec.name, "state": step.state, "why": step.why} for name, step in plans.items()]
+        rows = [
+            {"step": name, "stage": step.spec.name, "state": step.state, "why": step.why}
+            for name, step in plans.items()
+        ]
         if as_json:
             print(json.dumps({"recipe": source, "run": str(run), "steps": rows}))
         else:
@@ -59,7 +65,11 @@ def run_recipe(
     fresh = [name for name, state in states.items() if state == "fresh"]
     todo = [name for name in plans if name not in fresh or resume == "never"]
     if not quiet:
-        print(f"{source}: {len(plans)} steps, {len(fresh)} fresh, {len(todo)} to do, in {run}", file=sys.stderr, flush=True)
+        print(
+            f"{source}: {len(plans)} steps, {len(fresh)} fresh, {len(todo)} to do, in {run}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def plan(name: str) -> Step:
         return plan_step(parsed[name], folder, lambda other: plan(other) if other in plans else None)
@@ -68,7 +78,16 @@ def run_recipe(
         if not quiet:
             left = _time_left(started, position - 1, len(todo))
             print(f"[{position}/{len(todo)}{left}]", end=" ", file=sys.stderr, flush=True)
-        drive([name], folder, plan, device=device, resume=resume, save_every=save_every, dry_run=False, quiet=quiet)
+        drive(
+            [name],
+            folder,
+            plan,
+            device=device,
+            resume=resume,
+            save_every=save_every,
+            dry_run=False,
+            quiet=quiet,
+        )
     if not quiet:
         word = "everything is fresh, nothing to do" if not todo else f"{len(todo)} steps done"
         print(f"{source}: {word}, {human_seconds(time.monotonic() - started)}", file=sys.stderr, flush=True)

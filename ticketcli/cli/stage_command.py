@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from ticketcli.cli import process
@@ -23,7 +22,7 @@ from ticketcli.store.run_folder import Run
 _SEPARATOR = "."
 
 
-def command(name: str) -> click.Command:
+def command(name: str) -> Any:
     """The command of the stage `name`, one flag for each field of its config type."""
     spec = STAGES[name]
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -45,10 +44,14 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         _run(spec, values, **settings)
 
     parameters = [
-        inspect.Parameter(python_name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(key, fields[key]))
+        inspect.Parameter(
+            python_name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(key, fields[key])
+        )
         for python_name, key in python_names.items()
     ]
-    name_option = Annotated[str, typer.Option("--name", help="The step's name, and its folder's.", rich_help_panel="Process")]
+    name_option = Annotated[
+        str, typer.Option("--name", help="The step's name, and its folder's.", rich_help_panel="Process")
+    ]
     for python_name, annotation, default in (
         ("name", name_option, spec.name),
         ("run", process.RunOption, Path("run")),
@@ -60,7 +63,11 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         ("quiet", process.QuietOption, False),
         ("verbose", process.VerboseOption, 0),
     ):
-        parameters.append(inspect.Parameter(python_name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
+        parameters.append(
+            inspect.Parameter(
+                python_name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+            )
+        )
     run_stage.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run_stage.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run_stage
@@ -73,11 +80,13 @@ def _flag(key: str, field: Any) -> Any:
         shown = ",".join(str(item) for item in default) if isinstance(default, tuple) else str(default)
     text = str(field.description or "")
     if field.is_required() and _SEPARATOR not in key:
-        text += " [required]"
+        text += " (required)"
     elif shown:
-        text += f" [default: {shown}]"
+        text += f" (default: {shown})"
     metavar = "VALUE" if default is None or default == "" or field.is_required() else _metavar(default)
-    return Annotated[str | None, typer.Option(f"--{key.replace('_', '-')}", metavar=metavar, help=text, show_default=False)]
+    return Annotated[
+        str | None, typer.Option(f"--{key.replace('_', '-')}", metavar=metavar, help=text, show_default=False)
+    ]
 
 
 def _metavar(default: object) -> str:
@@ -129,7 +138,9 @@ def _run(
     for role, mark in spec.config.references().items():
         if values.get(role) or mark.series or mark.words:
             continue
-        probe = spec.config.model_construct(**{key.replace("lambda", "lambda_"): value for key, value in values.items()})
+        probe = spec.config.model_construct(
+            **{key.replace("lambda", "lambda_"): value for key, value in values.items()}
+        )
         if role not in spec.required(probe):
             continue
         if name == spec.name or folder.manifest(name) is None:
@@ -156,7 +167,11 @@ def _producer(run: Run, name: str) -> Step | None:
     """The plan of a step of the run, from its recorded config; None where the run has no such step."""
     step = recorded_step(run, name)
     if step is None:
-        raise InputMissing(f"no step '{name}' in this run", where=str(run.root), hint="steps here: " + (", ".join(run.steps()) or "none yet"))
+        raise InputMissing(
+            f"no step '{name}' in this run",
+            where=str(run.root),
+            hint="steps here: " + (", ".join(run.steps()) or "none yet"),
+        )
     return plan_step(step, run, lambda other: _producer(run, other))
 
 
@@ -201,4 +216,6 @@ def drive(
                 from ticketcli.errors import Stopped
 
                 if name != todo[-1]:
-                    raise Stopped(f"{stop.signal.name}: {name} is finished", hint="the same command continues")
+                    raise Stopped(
+                        f"{stop.signal.name}: {name} is finished", hint="the same command continues"
+                    )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from ticketcli.cli import process
@@ -17,7 +16,7 @@ from ticketcli.recipe.recipe import RecipeStep
 from ticketcli.store.run_folder import Run
 
 
-def command(name: str) -> click.Command:
+def command(name: str) -> Any:
     """The command, for the lazy group."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name)(status)
@@ -25,7 +24,9 @@ def command(name: str) -> click.Command:
 
 
 def status(
-    recipe: Annotated[str, typer.Argument(help="The recipe; by default the one that the folder was last run with.")] = "",
+    recipe: Annotated[
+        str, typer.Argument(help="The recipe; by default the one that the folder was last run with.")
+    ] = "",
     run: process.RunOption = Path("run"),
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 unless every step is fresh.")] = False,
     as_json: process.JsonOption = False,
@@ -33,7 +34,9 @@ def status(
     """Show which steps are fresh, partial, stale or missing, and why."""
     folder = Run(run)
     if not run.is_dir() and not recipe:
-        raise InputMissing("no such run folder", where=str(run), hint="name one with --run, or make one with 'ticket run'")
+        raise InputMissing(
+            "no such run folder", where=str(run), hint="name one with --run, or make one with 'ticket run'"
+        )
     rows = run_rows(folder, recipe)
     if as_json:
         print(json.dumps({"run": str(run), "steps": rows}))
@@ -62,5 +65,6 @@ def run_rows(folder: Run, recipe: str = "") -> list[dict[str, str]]:
     for name in [*known, *folder.steps()]:
         plan(name)
     return [
-        {"step": name, "stage": step.spec.name, "state": step.state, "why": step.why} for name, step in planned.items()
+        {"step": name, "stage": step.spec.name, "state": step.state, "why": step.why}
+        for name, step in planned.items()
     ]

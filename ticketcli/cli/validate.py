@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from ticketcli.cli.recipe_file import load_recipe, read_recipe
 
 
-def command(name: str) -> click.Command:
+def command(name: str) -> Any:
     """The command, for the lazy group."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name)(validate)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from ticketcli.cli import process
@@ -16,7 +15,7 @@ from ticketcli.plan import check_files
 from ticketcli.store.run_folder import Run
 
 
-def command(name: str) -> click.Command:
+def command(name: str) -> Any:
     """The command, for the lazy group."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name)(verify)
@@ -35,15 +34,24 @@ def verify(
         raise InputMissing("no steps to verify", where=str(run), hint="name a run folder with --run")
     for name in names:
         if name not in folder.steps():
-            raise InputMissing(f"no step '{name}'", where=str(run), hint="steps here: " + ", ".join(folder.steps()))
+            raise InputMissing(
+                f"no step '{name}'", where=str(run), hint="steps here: " + ", ".join(folder.steps())
+            )
     problems = {name: check_files(folder, name, thorough=True) for name in names}
     bad = {name: [str(problem) for problem in found] for name, found in problems.items() if found}
     if as_json:
-        print(json.dumps({"run": str(run), "verified": [name for name in names if name not in bad], "problems": bad}))
+        print(
+            json.dumps(
+                {"run": str(run), "verified": [name for name in names if name not in bad], "problems": bad}
+            )
+        )
     else:
         for found in bad.values():
             for problem in found:
                 print(f"error: {problem}", file=sys.stderr)
-        print(f"{len(names) - len(bad)} of {len(names)} steps verified" + (f", {len(bad)} damaged" if bad else ""))
+        print(
+            f"{len(names) - len(bad)} of {len(names)} steps verified"
+            + (f", {len(bad)} damaged" if bad else "")
+        )
     if bad:
         raise typer.Exit(6)

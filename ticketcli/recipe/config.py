@@ -91,7 +91,9 @@ class Config(BaseModel):
 
 
 def _translate(cls: type[Config], item: Any, where: str) -> UsageError:
-    path = [str(part) for part in item["loc"] if not str(part).startswith(("function-", "tuple[", "literal["))]
+    path = [
+        str(part) for part in item["loc"] if not str(part).startswith(("function-", "tuple[", "literal["))
+    ]
     place = ".".join([where, *path])
     kind, message = item["type"], str(item["msg"])
     if kind == "extra_forbidden":

@@ -39,7 +39,9 @@ def ep(amount: float) -> _Duration:
 class StageConfig(Config):
     """What every stage has."""
 
-    seed: int = Field(0, ge=0, lt=2**63, description="seed of every random draw in this stage; 0 is a seed like any other")
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="seed of every random draw in this stage; 0 is a seed like any other"
+    )
 
 
 class Training(StageConfig):
@@ -63,7 +65,9 @@ class PretrainConfig(Training):
     arch: str = Field("resnet_small", description="architecture")
     epochs: Duration = Field(ep(30), description="length of the training")
     batch: int = Field(64, ge=1, description="images in an optimiser step")
-    milestones: Durations = Field((ep(15), ep(25)), description="multiply the learning rate by gamma at these points")
+    milestones: Durations = Field(
+        (ep(15), ep(25)), description="multiply the learning rate by gamma at these points"
+    )
     weight_decay: float = Field(5e-4, ge=0, description="weight decay")
     keep: Durations = Field((), description="also write the weights at these points; 0ep is the initial draw")
 
@@ -71,15 +75,23 @@ class PretrainConfig(Training):
 class TrainDecoderConfig(Training):
     """Settings of `ticket train-decoder` (the paper, sections 4.1, 4.2 and 5.1)."""
 
-    encoder: Annotated[str, Reference(("dense",))] = Field("", description="the dense checkpoint to invert; stays frozen")
+    encoder: Annotated[str, Reference(("dense",))] = Field(
+        "", description="the dense checkpoint to invert; stays frozen"
+    )
     data: DataField | None = Field(None, description="image set; the encoder's own when absent")
-    hints: Names = Field(("layer3", "layer4"), description="taps mixed into the decoder as g' = (1-t) g + t f")
+    hints: Names = Field(
+        ("layer3", "layer4"), description="taps mixed into the decoder as g' = (1-t) g + t f"
+    )
     t: float = Field(0.1, ge=0, lt=1, description="share of the hint in the mix")
-    width: float = Field(1.0, gt=0, le=1, description="inner width of the decoder, as a share of the encoder's")
+    width: float = Field(
+        1.0, gt=0, le=1, description="inner width of the decoder, as a share of the encoder's"
+    )
     epochs: Duration = Field(ep(50), description="length of the training")
     optimizer: Literal["sgd", "adamw"] = Field("adamw", description="update rule")
     lr: float = Field(1e-4, gt=0, description="learning rate at the start")
-    milestones: Durations = Field((ep(10), ep(30)), description="multiply the learning rate by gamma at these points")
+    milestones: Durations = Field(
+        (ep(10), ep(30)), description="multiply the learning rate by gamma at these points"
+    )
     weight_decay: float = Field(2e-4, ge=0, description="weight decay")
 
 
@@ -91,21 +103,35 @@ class PruneConfig(Training):
         "", description="the frozen decoder; needed while lambda is above 0, else only measured with"
     )
     data: DataField | None = Field(None, description="image set; the encoder's own when absent")
-    rounds: int = Field(11, ge=1, le=999, description="rounds of finetuning and pruning; more may be added later")
+    rounds: int = Field(
+        11, ge=1, le=999, description="rounds of finetuning and pruning; more may be added later"
+    )
     fraction: float = Field(0.2, gt=0, lt=1, description="share of the living weights that each round drops")
     criterion: Literal["magnitude", "random"] = Field("magnitude", description="which weights fall")
     like: Annotated[str, Reference(("ticket",), series=True)] = Field(
-        "", description="random only: keep as many weights in each layer as that step's masks do; absent: uniform"
+        "",
+        description="random only: keep as many weights in each layer as that step's masks do; absent: uniform",
     )
-    finetune: Duration = Field(ep(10), description="training before each prune; 0ep prunes the weights as they are")
-    first_finetune: bool = Field(True, description="finetune before the first prune too; false is the order of [1]")
-    heal: Duration | None = Field(None, description="training after the last prune; as finetune when absent, 0ep for none")
-    lambda_: float = Field(10.0, ge=0, alias="lambda", description="weight of the reconstruction loss; 0 is plain pruning")
+    finetune: Duration = Field(
+        ep(10), description="training before each prune; 0ep prunes the weights as they are"
+    )
+    first_finetune: bool = Field(
+        True, description="finetune before the first prune too; false is the order of [1]"
+    )
+    heal: Duration | None = Field(
+        None, description="training after the last prune; as finetune when absent, 0ep for none"
+    )
+    lambda_: float = Field(
+        10.0, ge=0, alias="lambda", description="weight of the reconstruction loss; 0 is plain pruning"
+    )
     rewind: Annotated[str, Reference(("dense", "kept"), words=("pretrained", "none", "init"))] = Field(
-        "pretrained", description="values after each prune: pretrained, none (go on, the paper's IMP), init, or a checkpoint"
+        "pretrained",
+        description="values after each prune: pretrained, none (go on, the paper's IMP), init, or a checkpoint",
     )
     recalibrate_bn: int = Field(
-        1024, ge=0, description="source images that re-estimate BatchNorm before an unhealed mask is measured; 0: literal"
+        1024,
+        ge=0,
+        description="source images that re-estimate BatchNorm before an unhealed mask is measured; 0: literal",
     )
     lr: float = Field(3e-4, gt=0, description="learning rate, constant unless milestones are given")
     weight_decay: float = Field(1e-4, ge=0, description="weight decay; the paper names none, this is [1]'s")
@@ -125,22 +151,30 @@ class PruneConfig(Training):
 class RewindConfig(StageConfig):
     """Settings of `ticket rewind`: chosen values where the mask lives, +0.0 elsewhere."""
 
-    ticket: Annotated[str, Reference(("ticket",))] = Field("", description="the ticket or mask file to rewind")
+    ticket: Annotated[str, Reference(("ticket",))] = Field(
+        "", description="the ticket or mask file to rewind"
+    )
     to: Annotated[str, Reference(("dense", "kept", "ticket"), words=("own",))] = Field(
         "own", description="the checkpoint whose values to take; own: the one that the ticket names"
     )
-    recalibrate_bn: int = Field(0, ge=0, description="source images that re-estimate BatchNorm; 0 keeps the checkpoint's")
+    recalibrate_bn: int = Field(
+        0, ge=0, description="source images that re-estimate BatchNorm; 0 keeps the checkpoint's"
+    )
 
 
 class TransferConfig(Training):
     """Settings of `ticket transfer` (the paper, section 5.3; the schedule is [1]'s)."""
 
-    ticket: Annotated[str, Reference(("ticket", "dense"))] = Field("", description="what to transfer: a ticket or a dense net")
+    ticket: Annotated[str, Reference(("ticket", "dense"))] = Field(
+        "", description="what to transfer: a ticket or a dense net"
+    )
     task: Literal["classification"] = Field("classification", description="kind of target")
     data: DataField = Field(description="the target image set")
     epochs: Duration = Field(ep(182), description="length of the training")
     batch: int = Field(256, ge=1, description="images in an optimiser step")
-    milestones: Durations = Field((ep(91), ep(136)), description="multiply the learning rate by gamma at these points")
+    milestones: Durations = Field(
+        (ep(91), ep(136)), description="multiply the learning rate by gamma at these points"
+    )
     weight_decay: float = Field(2e-4, ge=0, description="weight decay")
 
 
@@ -148,12 +182,16 @@ class EvaluateConfig(StageConfig):
     """Settings of `ticket evaluate`: measure a dense net, a ticket or a transferred network."""
 
     of: Annotated[str, Reference(("ticket", "dense", "task"))] = Field("", description="what to measure")
-    decoder: Annotated[str, Reference(("decoder",))] = Field("", description="also measure the reconstruction with it")
+    decoder: Annotated[str, Reference(("decoder",))] = Field(
+        "", description="also measure the reconstruction with it"
+    )
     data: DataField | None = Field(None, description="image set; the checkpoint's own when absent")
     split: Literal["validation", "test"] = Field("test", description="which images")
     batch: int = Field(512, ge=1, description="images in a forward pass")
     recalibrate_bn: int = Field(
-        0, ge=0, description="source images that re-estimate BatchNorm first; for tickets that were not finetuned"
+        0,
+        ge=0,
+        description="source images that re-estimate BatchNorm first; for tickets that were not finetuned",
     )
 
 

@@ -101,7 +101,11 @@ def parse_recipe(
         if key not in _TOP
     ]
     if raw.get("schema") != SCHEMA:
-        errors.append(UsageError(f"schema is {raw.get('schema')!r}", where=f"{where}: schema", hint=f"write schema: {SCHEMA}"))
+        errors.append(
+            UsageError(
+                f"schema is {raw.get('schema')!r}", where=f"{where}: schema", hint=f"write schema: {SCHEMA}"
+            )
+        )
     for key in ("steps", "defaults", "for_each", "report"):
         if not isinstance(raw.get(key, {}), dict):
             errors.append(UsageError(f"{key} is no mapping", where=f"{where}: {key}"))
@@ -120,15 +124,21 @@ def parse_recipe(
 def _check_report(report: ReportConfig, steps: Iterable[RecipeStep]) -> None:
     groups = {step.group for step in steps}
     if report.table not in groups:
-        raise UsageError(f"no step '{report.table}'", where="report.table", hint=did_you_mean(report.table, groups))
+        raise UsageError(
+            f"no step '{report.table}'", where="report.table", hint=did_you_mean(report.table, groups)
+        )
     variables = {name for step in steps if step.group == report.table for name in step.variables}
     for key, value in (("rows", report.rows), ("over", report.over)):
         if value not in variables:
             raise UsageError(
-                f"'{report.table}' is not repeated over '{value}'", where=f"report.{key}", hint=did_you_mean(value, variables)
+                f"'{report.table}' is not repeated over '{value}'",
+                where=f"report.{key}",
+                hint=did_you_mean(value, variables),
             )
     if len(report.compare) not in (0, 2):
-        raise UsageError(f"compare has {len(report.compare)} values", where="report.compare", hint="name two rows")
+        raise UsageError(
+            f"compare has {len(report.compare)} values", where="report.compare", hint="name two rows"
+        )
 
 
 def _path_of(raw: dict[str, Any], dotted: str) -> list[str]:
@@ -145,7 +155,11 @@ def _walk(raw: dict[str, Any], parts: list[str], dotted: str) -> dict[str, Any]:
         if isinstance(inner, str) and part == "data":
             inner = node[part] = {"name": inner}
         if not isinstance(inner, dict):
-            raise UsageError(f"'{part}' is not in the recipe", where=dotted, hint=did_you_mean(part, [str(key) for key in node]))
+            raise UsageError(
+                f"'{part}' is not in the recipe",
+                where=dotted,
+                hint=did_you_mean(part, [str(key) for key in node]),
+            )
         node = inner
     return node
 
@@ -164,7 +178,11 @@ def _drop(raw: dict[str, Any], key: str) -> None:
     parts = _path_of(raw, key)
     node = _walk(raw, parts, key)
     if parts[-1] not in node:
-        raise UsageError(f"'{parts[-1]}' is not in the recipe", where=key, hint=did_you_mean(parts[-1], [str(k) for k in node]))
+        raise UsageError(
+            f"'{parts[-1]}' is not in the recipe",
+            where=key,
+            hint=did_you_mean(parts[-1], [str(k) for k in node]),
+        )
     del node[parts[-1]]
 
 
@@ -178,7 +196,9 @@ def _substitute(value: Any, variables: Variables, where: str) -> Any:
     whole = _VARIABLE.fullmatch(value)
     for name in _VARIABLE.findall(value):
         if name not in variables:
-            raise UsageError(f"no for_each variable '{name}'", where=where, hint=did_you_mean(name, variables))
+            raise UsageError(
+                f"no for_each variable '{name}'", where=where, hint=did_you_mean(name, variables)
+            )
     return variables[whole[1]] if whole else _VARIABLE.sub(lambda match: str(variables[match[1]]), value)
 
 
@@ -191,7 +211,9 @@ def step_name(group: str, variables: Variables) -> str:
     """`target@arm=ours-11,seed=0`: a folder name that tells what it holds."""
     if not variables:
         return group
-    words = ",".join(f"{key}={re.sub(r'[^A-Za-z0-9_.+-]', '-', str(value))}" for key, value in variables.items())
+    words = ",".join(
+        f"{key}={re.sub(r'[^A-Za-z0-9_.+-]', '-', str(value))}" for key, value in variables.items()
+    )
     return f"{group}@{words}"
 
 
@@ -209,6 +231,7 @@ class _Expansion:
         self.shared: dict[str, list[Any]] = _axes(raw.get("for_each") or {}, "for_each")
         self.configs = configs
         self.errors: list[UsageError] = []
+        self.broken: set[str] = set()
         self.groups: dict[str, list[RecipeStep]] = {}
         self.under_way: list[str] = []
         self.identities: dict[str, str] = {}
@@ -217,7 +240,13 @@ class _Expansion:
     def expand(self) -> tuple[tuple[RecipeStep, ...], dict[str, str]]:
         for stage, values in self.defaults.items():
             if stage not in self.configs:
-                self.errors.append(UsageError(f"unknown stage '{stage}'", where=f"defaults.{stage}", hint=did_you_mean(stage, self.configs)))
+                self.errors.append(
+                    UsageError(
+                        f"unknown stage '{stage}'",
+                        where=f"defaults.{stage}",
+                        hint=did_you_mean(stage, self.configs),
+                    )
+                )
             elif not isinstance(values, dict):
                 self.errors.append(UsageError("no mapping", where=f"defaults.{stage}"))
         if self.errors:
@@ -226,7 +255,9 @@ class _Expansion:
             self._group(group)
         if self.errors:
             raise UsageErrors(self.errors)
-        steps = tuple(step for group in self.groups.values() for step in group if step.name not in self.aliases)
+        steps = tuple(
+            step for group in self.groups.values() for step in group if step.name not in self.aliases
+        )
         return steps, self.aliases
 
     def _group(self, group: str) -> list[RecipeStep]:
@@ -234,17 +265,21 @@ class _Expansion:
             return self.groups[group]
         if group in self.under_way:
             circle = " -> ".join([*self.under_way[self.under_way.index(group) :], group])
-            raise UsageError(f"steps refer to each other in a circle: {circle}", where=f"steps.{group}")
+            self.broken.add(group)
+            self.errors.append(
+                UsageError(f"steps refer to each other in a circle: {circle}", where=f"steps.{group}")
+            )
+            return []
         self.under_way.append(group)
         made: list[RecipeStep] = []
         try:
             made = self._expand_group(group)
         except UsageErrors as errors:
             self.errors.extend(errors.errors)
+            self.broken.add(group)
         except UsageError as error:
-            if "circle" in error.what:
-                raise
             self.errors.append(error)
+            self.broken.add(group)
         self.under_way.pop()
         self.groups[group] = made
         return made
@@ -252,14 +287,20 @@ class _Expansion:
     def _expand_group(self, group: str) -> list[RecipeStep]:
         where = f"steps.{group}"
         if not STEP_NAME.fullmatch(group) or group in _TOP:
-            raise UsageError(f"'{group}' cannot be a step's name", where=where, hint="letters, digits, - and _, no reserved word")
+            raise UsageError(
+                f"'{group}' cannot be a step's name",
+                where=where,
+                hint="letters, digits, - and _, no reserved word",
+            )
         raw = self.raw_steps[group]
         if not isinstance(raw, dict) or "stage" not in raw:
             raise UsageError("a step needs stage:", where=where, hint="one of " + ", ".join(self.configs))
         values = dict(raw)
         stage = str(values.pop("stage"))
         if stage not in self.configs:
-            raise UsageError(f"unknown stage '{stage}'", where=f"{where}.stage", hint=did_you_mean(stage, self.configs))
+            raise UsageError(
+                f"unknown stage '{stage}'", where=f"{where}.stage", hint=did_you_mean(stage, self.configs)
+            )
         own = _axes(values.pop("for_each", None) or {}, f"{where}.for_each")
         values = {**self.defaults.get(stage, {}), **values}
         made: list[RecipeStep] = []
@@ -267,9 +308,15 @@ class _Expansion:
             made.extend(self._instances(group, stage, values, chosen))
         return made
 
-    def _instances(self, group: str, stage: str, values: dict[str, Any], chosen: dict[str, Any]) -> Iterator[RecipeStep]:
+    def _instances(
+        self, group: str, stage: str, values: dict[str, Any], chosen: dict[str, Any]
+    ) -> Iterator[RecipeStep]:
         where, config_type = f"steps.{group}", self.configs[stage]
-        used = {name for name in _VARIABLE.findall(canonical(values)) if name in self.shared and name not in chosen}
+        used = {
+            name
+            for name in _VARIABLE.findall(canonical(values))
+            if name in self.shared and name not in chosen
+        }
         axes = {name: axis for name, axis in self.shared.items() if name in used}
         producers: dict[str, list[RecipeStep]] = {}
         first = {**{name: axis[0] for name, axis in axes.items()}, **chosen}
@@ -279,7 +326,9 @@ class _Expansion:
             if not isinstance(text, str) or not text or text in mark.words or is_file_reference(text):
                 continue
             if head not in self.raw_steps:
-                raise UsageError(f"no step '{head}'", where=f"{where}.{role}", hint=did_you_mean(head, self.raw_steps))
+                raise UsageError(
+                    f"no step '{head}'", where=f"{where}.{role}", hint=did_you_mean(head, self.raw_steps)
+                )
             producers[role] = self._group(head)
             for producer in producers[role]:
                 for name in producer.variables:
@@ -291,7 +340,12 @@ class _Expansion:
             yield self._instance(group, stage, values, variables, config_type)
 
     def _instance(
-        self, group: str, stage: str, values: dict[str, Any], variables: dict[str, Any], config_type: type[StageConfig]
+        self,
+        group: str,
+        stage: str,
+        values: dict[str, Any],
+        variables: dict[str, Any],
+        config_type: type[StageConfig],
     ) -> RecipeStep:
         where, name = f"steps.{group}", step_name(group, variables)
         substituted = _substitute(values, variables, where)
@@ -303,7 +357,8 @@ class _Expansion:
                 substituted[role] = str(refs[role])
         config = config_type.parse(substituted, where=where)
         targets = {
-            role: (self.identities.get(ref.step, ref.step), ref.output, str(ref.path or "")) for role, ref in refs.items()
+            role: (self.identities.get(ref.step, ref.step), ref.output, str(ref.path or ""))
+            for role, ref in refs.items()
         }
         identity = canonical([stage, config.identity(), targets])
         step = RecipeStep(name, group, stage, config, refs, variables)
@@ -320,6 +375,8 @@ class _Expansion:
         for producer in self.groups.get(head, []):
             if all(variables.get(name) == value for name, value in producer.variables.items()):
                 return Ref(self.aliases.get(producer.name, producer.name), output)
+        if self.broken:  # its own error is told; go on, so that this step's errors are told too
+            return Ref(head, output)
         raise InputMissing(f"no instance of '{head}' fits {dict(variables)}", where=text)
 
 
@@ -328,7 +385,9 @@ def _axes(raw: object, where: str) -> dict[str, list[Any]]:
         raise UsageError("for_each is a mapping from a name to a list", where=where)
     for name, values in raw.items():
         if not isinstance(values, list) or not values:
-            raise UsageError(f"'{name}' needs a list of values", where=f"{where}.{name}", hint=f"{name}: [0, 1, 2]")
+            raise UsageError(
+                f"'{name}' needs a list of values", where=f"{where}.{name}", hint=f"{name}: [0, 1, 2]"
+            )
         if len({canonical(value) for value in values}) != len(values):
             raise UsageError(f"'{name}' has a value twice", where=f"{where}.{name}")
     return {str(name): list(values) for name, values in raw.items()}

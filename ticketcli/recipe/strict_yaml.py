@@ -13,7 +13,9 @@ import yaml
 
 from ticketcli.errors import UsageError
 
-_FLOAT = re.compile(r"[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\.\d[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+)")
+_FLOAT = re.compile(
+    r"[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\.\d[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+)"
+)
 
 
 class _Loader(yaml.SafeLoader):
@@ -44,7 +46,9 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456
 
 
 def _error(what: str, at: Any, hint: str = "") -> UsageError:
-    return UsageError(what, where=f"line {at.start_mark.line + 1}, column {at.start_mark.column + 1}", hint=hint)
+    return UsageError(
+        what, where=f"line {at.start_mark.line + 1}, column {at.start_mark.column + 1}", hint=hint
+    )
 
 
 def load_yaml(text: str, *, where: str = "") -> object:
@@ -56,7 +60,9 @@ def load_yaml(text: str, *, where: str = "") -> object:
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader: it names no Python objects
     except UsageError as error:
-        raise UsageError(error.what, where=f"{where}, {error.where}" if where else error.where, hint=error.hint) from None
+        raise UsageError(
+            error.what, where=f"{where}, {error.where}" if where else error.where, hint=error.hint
+        ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""

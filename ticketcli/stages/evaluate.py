@@ -31,7 +31,11 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     config, device = job.config, job.device
     source = job.inputs["of"]
     if not source.values:
-        raise InputMissing("a mask file alone has no values", where=source.ref, hint="make a ticket of it with 'ticket rewind'")
+        raise InputMissing(
+            "a mask file alone has no values",
+            where=source.ref,
+            hint="make a ticket of it with 'ticket rewind'",
+        )
     data: Data = data_of(config.data, source.about)
     splits = splits_of(data, config.seed)
     model = encoder_from(source, device)
@@ -52,7 +56,10 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
         "recalibrated_on": config.recalibrate_bn,
     }
     if source.mask is not None:
-        found |= {"sparsity": source.mask.sparsity, "network_sparsity": source.mask.dropped / parameters(model)}
+        found |= {
+            "sparsity": source.mask.sparsity,
+            "network_sparsity": source.mask.dropped / parameters(model),
+        }
     if "decoder" in job.inputs:
         decoder = decoder_from(job.inputs["decoder"], model, device)
         for name, t in (("psnr", float(job.inputs["decoder"].about["t"])), ("psnr_without_hints", 0.0)):

@@ -8,14 +8,14 @@ from typing import Any
 from torch import nn
 from torch.nn import functional as F
 
+from ticketcli.data.batches import in_order
+from ticketcli.events import Note
 from ticketcli.metrics.classification import accuracy
 from ticketcli.models.architectures import ARCHITECTURES, build_encoder, prunable
 from ticketcli.models.cost import parameters
 from ticketcli.recipe.configs import PretrainConfig
 from ticketcli.stage import kept_name
 from ticketcli.stages.job import Job, check_seedable, splits_of, training_batches
-from ticketcli.data.batches import in_order
-from ticketcli.events import Note
 from ticketcli.tensors.files import copy_of
 from ticketcli.training.loop import Run, train
 from ticketcli.training.yields import Output, Produced, Yield
@@ -33,7 +33,13 @@ def pretrain(job: Job[PretrainConfig]) -> Iterator[Yield]:
     yield Note(f"{config.arch}, {parameters(model):,} weights, {len(splits.train.labels)} training images")
     batches = training_batches(config, splits.train, splits, config.data, device, "pretrain")
     run = Run(
-        "pretrain", model, lambda x, y: {"loss": F.cross_entropy(model(x), y)}, batches, config, config.epochs, prunable(model)
+        "pretrain",
+        model,
+        lambda x, y: {"loss": F.cross_entropy(model(x), y)},
+        batches,
+        config,
+        config.epochs,
+        prunable(model),
     )
     points = {point.iterations(batches.per_epoch): kept_name(point) for point in config.keep}
     kept = yield from train(run, resume=job.resume, keep=points)

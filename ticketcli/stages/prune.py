@@ -130,7 +130,12 @@ class _Rounds:
         metrics |= _counts(self.mask, parameters(self.model)) | {"dropped": before.kept - self.mask.kept}
         metrics |= {"criterion": self.config.criterion, **selection.report}
         values: Mapping[str, Tensor] | str = self.start.role or self.start.tensors
-        about = {**self.about, "round": number, "criterion": self.config.criterion, "rewind": self.config.rewind}
+        about = {
+            **self.about,
+            "round": number,
+            "criterion": self.config.criterion,
+            "rewind": self.config.rewind,
+        }
         output = Output(str(number), "ticket", f"round-{number:02d}", about, values, self.mask)
         yield Produced(unit.name, (output,), metrics)
 
@@ -142,23 +147,39 @@ class _Rounds:
         metrics |= _counts(self.mask, parameters(self.model))
         about = {**self.about, "round": number, "healed": True}
         output = Output(
-            "healed", "ticket", f"healed-{number:02d}", about, copy_of(self.model), self.mask, mask_of=str(number)
+            "healed",
+            "ticket",
+            f"healed-{number:02d}",
+            about,
+            copy_of(self.model),
+            self.mask,
+            mask_of=str(number),
         )
         yield Produced(unit.name, (output,), metrics)
 
-    def _finetune(self, unit: Unit, number: int, what: str, length: Duration, metrics: dict[str, Any]) -> Iterator[Yield]:
+    def _finetune(
+        self, unit: Unit, number: int, what: str, length: Duration, metrics: dict[str, Any]
+    ) -> Iterator[Yield]:
         load_into(self.model, self.start.tensors, where=f"the start of {what}")
         self._enforce()
         if length.amount == 0:
             return
-        batches = training_batches(self.config, self.splits.train, self.splits, self.data, self.device, "prune", number)
+        batches = training_batches(
+            self.config, self.splits.train, self.splits, self.data, self.device, "prune", number
+        )
         ratio = self._ratio(batches)
         run = Run(what, self.model, self._loss, batches, self.config, length, self.weights, self.mask)
         yield from train(run, resume=self.job.resume_of(unit))
         metrics["gradient_ratio"] = ratio
         metrics["healed_before"] = {"sparsity": self.mask.sparsity, **self._measure()}
         yield Measured(
-            "gradients", {"unit": unit.name, "ratio": ratio, "lambda": self.config.lambda_, "sparsity": self.mask.sparsity}
+            "gradients",
+            {
+                "unit": unit.name,
+                "ratio": ratio,
+                "lambda": self.config.lambda_,
+                "sparsity": self.mask.sparsity,
+            },
         )
 
     def _loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -181,7 +202,9 @@ class _Rounds:
         weights = {name: weight.detach() for name, weight in self.weights.items()}
         request = Request(weights, self.mask, config.fraction, config.seed, like)
         if like is not None and like.kept >= self.mask.kept:
-            raise UsageError("a round would drop nothing", where=f"round {number}", hint="like must be sparser each round")
+            raise UsageError(
+                "a round would drop nothing", where=f"round {number}", hint="like must be sparser each round"
+            )
         selection = CRITERIA[config.criterion](request)
         if selection.mask.kept != request.kept_after or not selection.mask <= self.mask:
             raise TicketError(
@@ -229,11 +252,15 @@ class _Rounds:
         return gradient_ratio(self.model, self.weights, self.mask, losses, few)
 
 
-def calibration_batches(splits: Splits, n_images: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def calibration_batches(
+    splits: Splits, n_images: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
     """The first `n_images` source training images, unaugmented, spread evenly over the set."""
     total = len(splits.train.labels)
     chosen = np.unique(np.linspace(0, total - 1, min(n_images, total)).round().astype(np.int64))
-    return in_order(splits.train.take(torch.from_numpy(chosen)), splits.normalization, CALIBRATION_BATCH, device)
+    return in_order(
+        splits.train.take(torch.from_numpy(chosen)), splits.normalization, CALIBRATION_BATCH, device
+    )
 
 
 def _counts(mask: Mask, n_parameters: int) -> dict[str, Any]:

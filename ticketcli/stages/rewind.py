@@ -26,7 +26,9 @@ def rewind(job: Job[RewindConfig]) -> Iterator[Yield]:
     ticket = job.inputs["ticket"]
     source = job.inputs.get("to", ticket)
     if not source.values:
-        raise InputMissing("a mask file alone has no values", where=ticket.ref, hint="name a checkpoint with --to")
+        raise InputMissing(
+            "a mask file alone has no values", where=ticket.ref, hint="name a checkpoint with --to"
+        )
     assert ticket.mask is not None
     model = encoder_from(source, job.device)
     masked = MaskedWeights(prunable(model), ticket.mask)
@@ -35,6 +37,8 @@ def rewind(job: Job[RewindConfig]) -> Iterator[Yield]:
         splits = splits_of(Data.parse(source.about["data"], where="the checkpoint's data"), job.config.seed)
         recalibrate(model, calibration_batches(splits, job.config.recalibrate_bn, job.device))
     masked.require_masked()
-    about = {**source.about, "rewound_to": source.ref, "recalibrated": job.config.recalibrate_bn}
+    about = {**source.about, "values_of": source.identity, "recalibrated": job.config.recalibrate_bn}
     metrics = {"sparsity": ticket.mask.sparsity, "kept": ticket.mask.kept, "prunable": ticket.mask.total}
-    yield Produced("ticket", (Output("ticket", "ticket", "ticket", about, copy_of(model), ticket.mask),), metrics)
+    yield Produced(
+        "ticket", (Output("ticket", "ticket", "ticket", about, copy_of(model), ticket.mask),), metrics
+    )

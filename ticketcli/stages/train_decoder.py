@@ -14,7 +14,15 @@ from ticketcli.metrics.reconstruction import psnr
 from ticketcli.models.cost import macs, parameters
 from ticketcli.models.decoder import build_decoder
 from ticketcli.recipe.configs import TrainDecoderConfig
-from ticketcli.stages.job import Job, check_seedable, data_of, encoder_from, freeze, splits_of, training_batches
+from ticketcli.stages.job import (
+    Job,
+    check_seedable,
+    data_of,
+    encoder_from,
+    freeze,
+    splits_of,
+    training_batches,
+)
 from ticketcli.tensors.files import copy_of
 from ticketcli.training.loop import Run, train
 from ticketcli.training.yields import Output, Produced, Yield
@@ -34,7 +42,9 @@ def train_decoder(job: Job[TrainDecoderConfig]) -> Iterator[Yield]:
     check_seedable(splits, what="train-decoder.data")
     encoder = freeze(encoder_from(source, device))
     size = int(source.about["image_size"])
-    decoder = build_decoder(encoder, image_size=size, hints=config.hints, width=config.width, seed=config.seed).to(device)
+    decoder = build_decoder(
+        encoder, image_size=size, hints=config.hints, width=config.width, seed=config.seed
+    ).to(device)
     with torch.no_grad():
         taps = encoder.taps(torch.zeros(1, 3, size, size, device=device))
     n_macs = macs(decoder, taps, t=config.t)
@@ -50,7 +60,13 @@ def train_decoder(job: Job[TrainDecoderConfig]) -> Iterator[Yield]:
     yield from train(run, resume=job.resume)
     freeze(decoder)
     quality = {
-        name: psnr(encoder, decoder, in_order(splits.validation, splits.normalization, 256, device), splits.normalization.denormalize, t=t)
+        name: psnr(
+            encoder,
+            decoder,
+            in_order(splits.validation, splits.normalization, 256, device),
+            splits.normalization.denormalize,
+            t=t,
+        )
         for name, t in (("psnr", config.t), ("psnr_without_hints", 0.0))
     }
     about = {

@@ -58,7 +58,6 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
         "normalization": {"mean": list(splits.normalization.mean), "std": list(splits.normalization.std)},
         "seed": config.seed,
         "task": config.task,
-        "ticket": source.ref,
     }
     yield Produced("task", (Output("task", "task", "task", about, copy_of(model), mask),), metrics)
 
@@ -70,7 +69,11 @@ def ticket_network(source: Loaded, n_classes: int, seed: int) -> tuple[Any, Mask
         InputMissing: a bare mask file was given.
     """
     if not source.values:
-        raise InputMissing("a mask file alone has no values", where=source.ref, hint="make a ticket of it with 'ticket rewind'")
+        raise InputMissing(
+            "a mask file alone has no values",
+            where=source.ref,
+            hint="make a ticket of it with 'ticket rewind'",
+        )
     model = build_encoder(source.about["arch"], n_classes=len(source.about["class_names"]), seed=seed)
     load_into(model, source.values, where=source.ref, without=head_names(model))
     new_head(model, n_classes, generator(seed, "head"))

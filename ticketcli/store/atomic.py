@@ -36,18 +36,24 @@ def space_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpaceError(
-                "no space left on the device", where=str(path), hint="free some space and run the same command again"
+                "no space left on the device",
+                where=str(path),
+                hint="free some space and run the same command again",
             ) from None
         raise TicketError(f"cannot write: {error.strerror}", where=str(path)) from error
     except Exception as error:
         if "No space left" in str(error):  # safetensors wraps the operating system's error
             raise NoSpaceError(
-                "no space left on the device", where=str(path), hint="free some space and run the same command again"
+                "no space left on the device",
+                where=str(path),
+                hint="free some space and run the same command again",
             ) from None
         raise
 
 
-def write_atomic(path: Path, write: Callable[[Path], None], *, check: Callable[[Path], None] | None = None) -> None:
+def write_atomic(
+    path: Path, write: Callable[[Path], None], *, check: Callable[[Path], None] | None = None
+) -> None:
     """Let `write` fill a sibling temporary file, then put it in the place of `path`.
 
     The order is: write, fsync, `check` (which raises to refuse), rename, fsync of the folder. A failure at any point

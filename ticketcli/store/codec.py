@@ -34,7 +34,10 @@ def unpack(packed: dict[str, NDArray[np.uint8]], shapes: dict[str, tuple[int, ..
     for name, data in packed.items():
         n = int(np.prod(shapes[name], dtype=np.int64))
         if data.dtype != np.uint8 or data.shape != ((n + 7) // 8,):
-            raise CorruptError(f"the mask has {data.size} bytes where its shape {shapes[name]} asks for {(n + 7) // 8}", where=name)
+            raise CorruptError(
+                f"the mask has {data.size} bytes where its shape {shapes[name]} asks for {(n + 7) // 8}",
+                where=name,
+            )
         bits = np.unpackbits(data, bitorder="little")
         if np.any(bits[n:]):
             raise CorruptError("bits beyond the last weight are set", where=name)
@@ -64,16 +67,26 @@ def read_mask(path: Path) -> tuple[Mask, dict[str, Any]]:
     header = read_header(path)
     if header.metadata.get("kind") != KIND:
         kind = header.metadata.get("kind", "a foreign safetensors file")
-        raise CorruptError(f"expected a mask, this is {kind}", where=str(path), hint="mask files end in .mask.safetensors")
+        raise CorruptError(
+            f"expected a mask, this is {kind}", where=str(path), hint="mask files end in .mask.safetensors"
+        )
     about = dict(header.metadata["about"])
     try:
-        shapes = {str(name): tuple(int(side) for side in shape) for name, shape in about.pop("shapes").items()}
+        shapes = {
+            str(name): tuple(int(side) for side in shape) for name, shape in about.pop("shapes").items()
+        }
         kept, total = about.pop("kept"), about.pop("total")
         mask = unpack(load_file(path), shapes)
     except CorruptError as error:
         raise CorruptError(error.what, where=f"{path}: {error.where}" if error.where else str(path)) from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CorruptError(f"the mask's {METADATA_KEY} metadata is not usable: {error!r}", where=str(path)) from None
+        raise CorruptError(
+            f"the mask's {METADATA_KEY} metadata is not usable: {error!r}", where=str(path)
+        ) from None
     if mask.kept_by_name != kept or mask.total != total:
-        raise CorruptError("the living weights are not as many as recorded", where=str(path), hint="the file is damaged: restore it")
+        raise CorruptError(
+            "the living weights are not as many as recorded",
+            where=str(path),
+            hint="the file is damaged: restore it",
+        )
     return mask, about

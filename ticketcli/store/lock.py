@@ -24,7 +24,9 @@ def locked(path: Path, *, what: str) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise LockedError(
-            f"another process works on '{what}'", where=str(path), hint="wait for it to end, or give this one another --run or --name"
+            f"another process works on '{what}'",
+            where=str(path),
+            hint="wait for it to end, or give this one another --run or --name",
         ) from None
     try:
         yield

@@ -38,7 +38,13 @@ class FileRecord(_Record):
         stat = path.stat()
         sha = file_sha256(path)
         content = content_digest(path) if path.suffix == ".safetensors" else sha
-        return cls(path=_relative(path, base), size=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=sha, content=content)
+        return cls(
+            path=_relative(path, base),
+            size=stat.st_size,
+            mtime_ns=stat.st_mtime_ns,
+            sha256=sha,
+            content=content,
+        )
 
     def locate(self, base: Path) -> Path:
         """The file's path, given the step's folder."""
@@ -59,9 +65,13 @@ class FileRecord(_Record):
             raise InputMissing("a recorded file is gone", where=str(path), hint=hint)
         stat = path.stat()
         if stat.st_size != self.size:
-            raise CorruptError(f"the file has {stat.st_size} bytes, {self.size} were written", where=str(path), hint=hint)
+            raise CorruptError(
+                f"the file has {stat.st_size} bytes, {self.size} were written", where=str(path), hint=hint
+            )
         if (thorough or stat.st_mtime_ns != self.mtime_ns) and file_sha256(path) != self.sha256:
-            raise CorruptError("the file's bytes are not the ones that were written", where=str(path), hint=hint)
+            raise CorruptError(
+                "the file's bytes are not the ones that were written", where=str(path), hint=hint
+            )
 
 
 def _relative(path: Path, base: Path) -> str:
@@ -128,12 +138,16 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         raw = json.loads(path.read_text())
         if isinstance(raw, dict) and raw.get("format") != FORMAT:
-            raise CorruptError(f"manifest format {raw.get('format')}, this version reads {FORMAT}", where=str(path))
+            raise CorruptError(
+                f"manifest format {raw.get('format')}, this version reads {FORMAT}", where=str(path)
+            )
         return Manifest.model_validate(raw)
     except (ValueError, ValidationError) as error:
         first = str(error).splitlines()[0]
         raise CorruptError(
-            f"the manifest is damaged: {first}", where=str(path), hint="restore it, or move the folder away and run the step again"
+            f"the manifest is damaged: {first}",
+            where=str(path),
+            hint="restore it, or move the folder away and run the step again",
         ) from None
 
 

@@ -47,7 +47,10 @@ class Run:
     def save_recipe(self, text: str, *, source: str, overrides: Sequence[str], drops: Sequence[str]) -> None:
         """Remember what this run is a run of, for `status` and `report`."""
         self.root.mkdir(parents=True, exist_ok=True)
-        write_json(self.root / RECIPE, {"text": text, "source": source, "overrides": list(overrides), "drops": list(drops)})
+        write_json(
+            self.root / RECIPE,
+            {"text": text, "source": source, "overrides": list(overrides), "drops": list(drops)},
+        )
 
     def retire(self, step: str, units: Sequence[str] | None = None) -> Path | None:
         """Move a step's outputs, or those of some of its units, into a new generation below `.old/`.
@@ -72,14 +75,20 @@ class Run:
             return None
         generation.mkdir()
         staying = {name: unit for name, unit in manifest.units.items() if name not in leaving}
-        needed = {file.path for unit in staying.values() for out in unit.outputs for file in out.files.values()}
+        needed = {
+            file.path for unit in staying.values() for out in unit.outputs for file in out.files.values()
+        }
         write_manifest(generation, manifest)
         write_manifest(folder, manifest.model_copy(update={"units": staying, "status": "partial"}))
         for name in leaving:
             for output in manifest.units[name].outputs:
                 for file in output.files.values():
                     path = folder / file.path
-                    if file.path not in needed and path.is_file() and path.resolve().parent == folder.resolve():
+                    if (
+                        file.path not in needed
+                        and path.is_file()
+                        and path.resolve().parent == folder.resolve()
+                    ):
                         path.rename(generation / file.path)
         sync_folder(generation)
         sync_folder(folder)
@@ -108,7 +117,9 @@ def adopt(path: Path) -> Artifact:
     kind = header.metadata.get("kind")
     if kind is None:
         raise CorruptError(
-            "this safetensors file does not say what it is", where=str(path), hint="give a file that this tool wrote"
+            "this safetensors file does not say what it is",
+            where=str(path),
+            hint="give a file that this tool wrote",
         )
     about = header.metadata["about"]
     record = _absolute_record(FileRecord.of(path, base=path.parent), path.parent)

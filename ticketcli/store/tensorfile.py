@@ -104,7 +104,9 @@ def read_header(path: Path) -> Header:
             raise ValueError(f"it has format {own.get('format')}, this version reads format {FORMAT}")
     except (ValueError, KeyError, TypeError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptError(
-            f"cannot use this file: {error}", where=str(path), hint="restore it, or make it again with the step that wrote it"
+            f"cannot use this file: {error}",
+            where=str(path),
+            hint="restore it, or make it again with the step that wrote it",
         ) from None
     return Header(tensors, own)
 

@@ -40,7 +40,9 @@ def require_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
     """
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise DivergedError(f"'{name}' is not finite", where=where, hint="lower lr, or clip the gradients (clip: 1.0)")
+            raise DivergedError(
+                f"'{name}' is not finite", where=where, hint="lower lr, or clip the gradients (clip: 1.0)"
+            )
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], *, kind: str, about: dict[str, Any]) -> None:
@@ -73,7 +75,9 @@ def copy_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str, without: Iterable[str] = ()) -> None:
+def load_into(
+    module: nn.Module, tensors: Mapping[str, Tensor], *, where: str, without: Iterable[str] = ()
+) -> None:
     """Copy `tensors` into `module`, every name and shape accounted for; nothing is changed unless all fit.
 
     `without` are name prefixes that neither side needs to have in common, such as a head that is replaced.
@@ -82,7 +86,11 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str, w
         MismatchError: a name is missing or left over, or a shape differs; names it.
     """
     skipped = tuple(without)
-    own = {name: tensor for name, tensor in module.state_dict().items() if not name.startswith(skipped or ("\0",))}
+    own = {
+        name: tensor
+        for name, tensor in module.state_dict().items()
+        if not name.startswith(skipped or ("\0",))
+    }
     given = {name: tensor for name, tensor in tensors.items() if not name.startswith(skipped or ("\0",))}
     hint = "the checkpoint belongs to another architecture or number of classes"
     for name in [*own, *given]:
@@ -92,7 +100,9 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str, w
             raise MismatchError(f"the network has no '{name}'", where=where, hint=hint)
         if own[name].shape != given[name].shape:
             raise MismatchError(
-                f"'{name}' is {tuple(given[name].shape)}, the network's is {tuple(own[name].shape)}", where=where, hint=hint
+                f"'{name}' is {tuple(given[name].shape)}, the network's is {tuple(own[name].shape)}",
+                where=where,
+                hint=hint,
             )
     for name, tensor in own.items():
         tensor.copy_(given[name])
@@ -120,7 +130,9 @@ def _unflatten(skeleton: Any, tensors: Mapping[str, Tensor]) -> Tree:
     return skeleton["value"]
 
 
-def write_state(path: Path, tree: Tree, *, about: dict[str, Any], check: Callable[[Path], None] | None = None) -> None:
+def write_state(
+    path: Path, tree: Tree, *, about: dict[str, Any], check: Callable[[Path], None] | None = None
+) -> None:
     """Write a nested structure of mappings, lists, tensors and JSON values atomically, and read it back to be sure."""
     tensors: dict[str, Tensor] = {}
     skeleton = _flatten(tree, tensors)

@@ -59,7 +59,9 @@ def build_optimizer(config: Training, parameters: list[nn.Parameter]) -> torch.o
     """A fresh optimiser: nothing of an earlier round survives in it."""
     if config.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    return torch.optim.SGD(
+        parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+    )
 
 
 def train(
@@ -115,7 +117,9 @@ def train(
             values = {name: float(value.detach()) for name, value in losses.items()}
             if not math.isfinite(values["loss"]):
                 raise DivergedError(
-                    f"the loss is {values['loss']} at step {iteration}", where=run.what, hint="lower lr, or clip the gradients (clip: 1.0)"
+                    f"the loss is {values['loss']} at step {iteration}",
+                    where=run.what,
+                    hint="lower lr, or clip the gradients (clip: 1.0)",
                 )
         if iteration in keep:
             kept[keep[iteration]] = copy_of(run.model)
@@ -126,22 +130,34 @@ def train(
     return kept
 
 
-def _capture(run: Run, optimizer: torch.optim.Optimizer, iteration: int, kept: dict[str, dict[str, Tensor]]) -> State:
+def _capture(
+    run: Run, optimizer: torch.optim.Optimizer, iteration: int, kept: dict[str, dict[str, Tensor]]
+) -> State:
     return {
         "iteration": iteration,
         "model": copy_of(run.model),
         "optimizer": optimizer.state_dict(),
-        "mask": {} if run.mask is None else {name: torch.from_numpy(bits.copy()) for name, bits in pack(run.mask).items()},
+        "mask": {}
+        if run.mask is None
+        else {name: torch.from_numpy(bits.copy()) for name, bits in pack(run.mask).items()},
         "kept": kept,
         "rng": torch.get_rng_state(),
     }
 
 
-def _restore(run: Run, optimizer: torch.optim.Optimizer, state: State) -> tuple[int, dict[str, dict[str, Tensor]]]:
+def _restore(
+    run: Run, optimizer: torch.optim.Optimizer, state: State
+) -> tuple[int, dict[str, dict[str, Tensor]]]:
     now = {} if run.mask is None else pack(run.mask)
     saved = state["mask"]
-    if now.keys() != saved.keys() or any(bits.tobytes() != saved[name].numpy().tobytes() for name, bits in now.items()):
-        raise CorruptError("the saved state was made under another mask", where=run.what, hint="run again with --resume never")
+    if now.keys() != saved.keys() or any(
+        bits.tobytes() != saved[name].numpy().tobytes() for name, bits in now.items()
+    ):
+        raise CorruptError(
+            "the saved state was made under another mask",
+            where=run.what,
+            hint="run again with --resume never",
+        )
     load_into(run.model, state["model"], where=f"the saved state of {run.what}")
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["rng"])

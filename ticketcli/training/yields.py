@@ -30,7 +30,7 @@ class Loaded:
     about: Mapping[str, Any]
     values: Mapping[str, Tensor] = field(default_factory=dict)
     mask: Mask | None = None
-    role: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,184 @@
+import pytest
+
+from ticketcli.errors import InputMissing, TicketError, UsageError, UsageErrors
+from ticketcli.recipe.recipe import parse_recipe, step_name
+from ticketcli.stage import STAGES
+
+CONFIGS = {name: spec.config for name, spec in STAGES.items()}
+CHAIN = """
+schema: 1
+steps:
+  dense: {stage: pretrain, data: digits}
+  dec: {stage: train-decoder, encoder: dense}
+  ours: {stage: prune, encoder: dense, decoder: dec, rounds: 3}
+  t: {stage: transfer, ticket: ours/2, data: {name: digits, classes: [5, 6]}}
+"""
+SWEEP = """
+schema: 1
+for_each: {seed: [0, 1]}
+defaults:
+  prune: {rounds: 2, seed: $seed}
+steps:
+  target:
+    stage: transfer
+    for_each: {arm: [dense, ours/2, flat/2]}
+    ticket: $arm
+    data: digits
+  dense: {stage: pretrain, data: digits, seed: $seed}
+  ours: {stage: prune, encoder: dense, lambda: 0}
+  flat: {stage: prune, encoder: dense, lambda: 0, rewind: none}
+report: {table: target, rows: arm, over: seed, compare: [ours/2, flat/2]}
+"""
+
+
+def parse(text, **kwargs):
+    return parse_recipe(text, CONFIGS, where="r", **kwargs)
+
+
+def messages(text, **kwargs):
+    with pytest.raises(TicketError) as caught:
+        parse(text, **kwargs)
+    return str(caught.value)
+
+
+def test_steps_come_after_what_they_refer_to():
+    recipe = parse(SWEEP)
+    seen = set()
+    for step in recipe.steps:
+        assert all(ref.step in seen for ref in step.refs.values())
+        seen.add(step.name)
+
+
+def test_a_reference_names_a_step_and_an_output():
+    ref = parse(CHAIN)["t"].refs["ticket"]
+    assert (ref.step, ref.output) == ("ours", "2")
+
+
+def test_for_each_repeats_a_step_and_all_that_hang_on_it_with_matching_values():
+    recipe = parse(SWEEP)
+    assert {step.name for step in recipe.steps if step.group == "target"} == {
+        f"target@arm={arm},seed={seed}" for arm in ("dense", "ours-2", "flat-2") for seed in (0, 1)
+    }
+    step = recipe["target@arm=ours-2,seed=1"]
+    assert str(step.refs["ticket"]) == "ours@seed=1/2"
+    assert recipe["ours@seed=1"].refs["encoder"].step == "dense@seed=1"
+
+
+def test_equal_steps_run_once():
+    twice = (
+        CHAIN
+        + "  again: {stage: prune, encoder: dense, decoder: dec, rounds: 3}\n  u: {stage: transfer, ticket: again/2, data: {name: digits, classes: [5, 6]}}\n"
+    )
+    recipe = parse(twice)
+    assert [step.name for step in recipe.steps] == ["dense", "dec", "ours", "t"]
+    assert recipe["again"].name == "ours"
+    assert recipe["u"].name == "t"
+
+
+def test_a_step_that_differs_only_in_its_input_is_another_step():
+    assert len(parse(SWEEP).steps) == 2 + 4 + 6
+
+
+def test_seed_zero_is_a_seed_and_differs_from_seed_one():
+    """Peer defect 5."""
+    seeds = [step.config.seed for step in parse(SWEEP).steps if step.group == "dense"]
+    assert seeds == [0, 1]
+
+
+def test_all_errors_are_shown_at_once_with_path_and_suggestion():
+    text = CHAIN.replace("rounds: 3", "fractoin: 0.3, rounds: 0").replace(
+        "data: digits}", "data: digits, lr: fast}", 1
+    )
+    found = messages(text)
+    assert "unknown key 'fractoin'" in found
+    assert "at: steps.ours.fractoin" in found
+    assert "did you mean 'fraction'?" in found
+    assert "steps.ours.rounds" in found
+    assert "steps.dense.lr" in found
+
+
+def test_an_unknown_key_inside_data_is_named_too():
+    found = messages(CHAIN.replace("classes: [5, 6]", "clases: [5, 6]"))
+    assert "unknown key 'clases'" in found
+    assert "did you mean 'classes'?" in found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("stage: pretrain", "stage: pretrian"), "unknown stage 'pretrian'"),
+        (("encoder: dense", "encoder: dens"), "no step 'dens'"),
+        (("schema: 1", "schema: 2"), "schema is 2"),
+        (("steps:", "step:"), "unknown key 'step'"),
+        (("rounds: 3", "fraction: 1.0"), "fraction"),
+        (("rounds: 3", "fraction: 0"), "fraction"),
+        (("rounds: 3", "finetune: 10"), "not a duration"),
+        (("rounds: 3", "rounds: true"), "rounds"),
+        (("rounds: 3", "rounds: '3'"), "rounds"),
+        (("rounds: 3", "lambda: -1"), "lambda"),
+        (("rounds: 3", "lambda: .nan"), "lambda"),
+        (("rounds: 3", "like: dense"), "like is for criterion: random only"),
+        (("encoder: dense}", "encoder: t}"), "circle"),
+        (("dec:", "'d c':"), "cannot be a step's name"),
+        (("data: digits}", "data: digits, seed: $seed}"), "no for_each variable 'seed'"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_by_name(change, message):
+    old, new = change
+    assert old in CHAIN
+    with pytest.raises(UsageError, match=message.replace("(", r"\(")):
+        parse(CHAIN.replace(old, new, 1))
+
+
+def test_a_report_that_names_no_step_is_refused():
+    with pytest.raises(UsageError, match="no step 'tarjet'"):
+        parse(SWEEP.replace("table: target", "table: tarjet"))
+    with pytest.raises(UsageError, match="not repeated over 'sed'"):
+        parse(SWEEP.replace("over: seed", "over: sed"))
+
+
+def test_overrides_reach_steps_defaults_and_nested_keys():
+    recipe = parse(CHAIN, overrides=["ours.rounds=5", "dense.data.classes=[0,1]", "ours.lambda=1e-1"])
+    assert recipe["ours"].config.rounds == 5
+    assert recipe["ours"].config.lambda_ == 0.1
+    assert recipe["dense"].config.data.classes == (0, 1)
+    assert (
+        parse(SWEEP, overrides=["defaults.prune.rounds=4", "for_each.seed=[7]"])["ours@seed=7"].config.rounds
+        == 4
+    )
+
+
+def test_drop_removes_a_key():
+    assert parse(CHAIN, drops=["ours.rounds"])["ours"].config.rounds == 11
+    assert "did you mean 'rounds'?" in messages(CHAIN, drops=["ours.round"])
+
+
+@pytest.mark.parametrize("override", ["rounds", "=3", "our.rounds=3", "x=3"])
+def test_an_override_of_nothing_is_refused(override):
+    with pytest.raises(UsageError):
+        parse(CHAIN, overrides=[override])
+
+
+def test_an_empty_recipe_says_what_it_lacks():
+    assert "a recipe is a mapping" in messages("")
+    assert "no steps" in messages("schema: 1")
+
+
+def test_step_names_are_safe_as_folders():
+    assert step_name("t", {"arm": "ours/11", "x": "a b;rm"}) == "t@arm=ours-11,x=a-b-rm"
+
+
+def test_a_repeated_value_in_for_each_is_refused():
+    with pytest.raises(UsageErrors, match="a value twice"):
+        parse(SWEEP.replace("arm: [dense,", "arm: [dense, dense,"))
+
+
+def test_no_instance_that_fits_is_said_plainly():
+    text = """
+schema: 1
+steps:
+  dense: {stage: pretrain, data: digits, for_each: {w: [1, 2]}, seed: $w}
+  dec: {stage: train-decoder, encoder: dense}
+"""
+    with pytest.raises(InputMissing, match="no instance of 'dense' fits"):
+        parse(text)

@@ -1,0 +1,72 @@
+"""What a step has made so far, one row a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ticketcli.report.render import table
+from ticketcli.store.manifest import FileRecord, Manifest, UnitRecord
+from ticketcli.units import human_bytes, human_seconds
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2%}"
+
+
+def _found(metrics: Mapping[str, Any], *path: str) -> Any:
+    value: Any = metrics
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def units_table(manifest: Manifest) -> str:
+    """Sparsity (prunable and whole network), accuracies, PSNR, gradient ratio, size and time of each unit."""
+    spec: dict[str, Any] = {
+        "sparsity": lambda m: _percent(m.get("sparsity")),
+        "whole net": lambda m: _percent(m.get("network_sparsity")),
+        "top-1 validation": lambda m: _percent(_found(m, "validation", "top1")),
+        "top-1 test": lambda m: _percent(_found(m, "test", "top1") or m.get("top1")),
+        "top-1 unhealed": lambda m: _percent(_found(m, "unhealed", "literal", "top1")),
+        "BN recalibrated": lambda m: _percent(_found(m, "unhealed", "recalibrated", "top1")),
+        "top-1 finetuned": lambda m: _percent(_found(m, "healed_before", "top1")),
+        "PSNR": lambda m: _decibel(
+            _found(m, "validation", "psnr") or _found(m, "healed_before", "psnr") or m.get("psnr")
+        ),
+        "PSNR t=0": lambda m: _decibel(
+            _found(m, "validation", "psnr_without_hints")
+            or _found(m, "healed_before", "psnr_without_hints")
+            or m.get("psnr_without_hints")
+        ),
+        "gradient ratio": lambda m: "" if m.get("gradient_ratio") is None else f"{m['gradient_ratio']:.3g}",
+    }
+    cells = {name: [text(unit.metrics) for unit in manifest.units.values()] for name, text in spec.items()}
+    shown = [name for name, column in cells.items() if any(column)]
+    rows = []
+    for index, (name, unit) in enumerate(manifest.units.items()):
+        size = human_bytes(sum(file.size for file in own_files(unit)))
+        rows.append([name, *(cells[column][index] for column in shown), size, human_seconds(unit.seconds)])
+    right = [*shown, "written", "time"]
+    head = f"{manifest.step}: {manifest.stage}, {manifest.status}"
+    note = ""
+    if "top-1 finetuned" in shown:
+        note = (
+            "\n\ntop-1 finetuned is the network after this unit's training, under the mask of the round before; "
+            "unhealed is this unit's own mask on the rewound values."
+        )
+    return f"{head}\n\n" + table(["unit", *shown, "written", "time"], rows, right=right) + note
+
+
+def _decibel(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f} dB"
+
+
+def own_files(unit: UnitRecord) -> list[FileRecord]:
+    """The files that a unit wrote itself; values that are another checkpoint's cost nothing."""
+    seen: dict[str, FileRecord] = {}
+    for output in unit.outputs:
+        for file in output.files.values():
+            if "/" not in file.path:
+                seen[file.path] = file
+    return list(seen.values())
