@@ -4,16 +4,14 @@ from ticketcli.errors import UsageError
 from ticketcli.units import Duration, human_bytes, human_seconds
 
 
-@pytest.mark.parametrize(
-    ("text", "iterations"), [("2ep", 20), ("0.5ep", 5), ("0ep", 0), ("7it", 7), ("1.25ep", 12)]
-)
+@pytest.mark.parametrize(("text", "iterations"), [("2ep", 20), ("0.5ep", 5), ("0ep", 0), ("7it", 7), ("1.25ep", 12)])
 def test_a_duration_becomes_iterations(text, iterations):
     assert Duration.parse(text).iterations(10) == iterations
 
 
 @pytest.mark.parametrize("text", ["10", 10, "ep", "-1ep", "1.5it", "10 epochs", "", None])
 def test_what_is_no_duration_is_refused(text):
-    with pytest.raises(UsageError, match="duration|whole number"):
+    with pytest.raises(UsageError, match=r"duration|whole number"):
         Duration.parse(text)
 
 

@@ -56,8 +56,7 @@ class Listener(Protocol):
 def format_values(values: Mapping[str, Any]) -> str:
     """`loss 0.123, top1 0.98` for people."""
     return ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in values.items()
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
     )
 
 
@@ -132,9 +131,7 @@ class Bar:
                 return
             self.shown = now
             rate = (event.done - self.begun_at) / max(now - self.started, 1e-9)
-            self.bar.update(
-                self.task, completed=event.done, rate=f"{rate:.1f}/s", values=format_values(event.values)
-            )
+            self.bar.update(self.task, completed=event.done, rate=f"{rate:.1f}/s", values=format_values(event.values))
 
     def close(self) -> None:
         """Take the bar off the screen."""

@@ -65,10 +65,7 @@ class StopRequest:
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
         """Handle the signals for the length of the block, then put back what was there."""
-        before = {
-            number: signal.signal(number, self._on)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
-        }
+        before = {number: signal.signal(number, self._on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)}
         try:
             yield self
         finally:
@@ -132,9 +129,7 @@ def execute(
         return step
 
 
-def _make_room(
-    run: Run, step: Step, plan: Callable[[], Step], options: Options, speak: Callable[[str], None]
-) -> Step:
+def _make_room(run: Run, step: Step, plan: Callable[[], Step], options: Options, speak: Callable[[str], None]) -> Step:
     """Refuse, or move aside, what stands in the way."""
     if options.resume == "must" and step.state == "stale":
         raise StaleError(
@@ -162,9 +157,7 @@ def _make_room(
 class _Execution:
     """One stage, driven from its first open unit to its last."""
 
-    def __init__(
-        self, run: Run, step: Step, options: Options, stop: StopRequest, speak: Callable[[str], None]
-    ) -> None:
+    def __init__(self, run: Run, step: Step, options: Options, stop: StopRequest, speak: Callable[[str], None]) -> None:
         self.run, self.step, self.options, self.stop, self.speak = run, step, options, stop, speak
         self.folder = run.step_folder(step.name)
         self.device = pick_device(options.device)
@@ -179,9 +172,7 @@ class _Execution:
     def _manifest(self) -> Manifest:
         step, config = self.step, self.step.recipe.config
         known = self.run.manifest(step.name)
-        identities = {
-            role: bound.artifact.identity for role, bound in step.inputs.items() if not bound.series
-        }
+        identities = {role: bound.artifact.identity for role, bound in step.inputs.items() if not bound.series}
         return Manifest(
             step=step.name,
             stage=step.spec.name,
@@ -232,15 +223,10 @@ class _Execution:
 
     def _job(self, resume: State | None) -> Job[Any]:
         inputs = {
-            role: _load_input(bound.ref, bound.artifact)
-            for role, bound in self.step.inputs.items()
-            if not bound.series
+            role: _load_input(bound.ref, bound.artifact) for role, bound in self.step.inputs.items() if not bound.series
         }
         series = {
-            role: {
-                name: _load_input(f"{bound.ref}/{name}", artifact)
-                for name, artifact in bound.artifacts.items()
-            }
+            role: {name: _load_input(f"{bound.ref}/{name}", artifact) for name, artifact in bound.artifacts.items()}
             for role, bound in self.step.inputs.items()
             if bound.series
         }
@@ -302,15 +288,11 @@ class _Execution:
 
     def _stopped(self, what: str) -> Stopped:
         assert self.stop.signal is not None
-        return Stopped(
-            f"{self.stop.signal.name}: {what}", where=self.step.name, hint="the same command continues"
-        )
+        return Stopped(f"{self.stop.signal.name}: {what}", where=self.step.name, hint="the same command continues")
 
     # ------------------------------------------------------------------ outputs
 
-    def _commit(
-        self, produced: Produced, unit: Unit, metrics: JsonLines, told: list[Listener], *, last: bool
-    ) -> None:
+    def _commit(self, produced: Produced, unit: Unit, metrics: JsonLines, told: list[Listener], *, last: bool) -> None:
         """Write the files, then the manifest: only then does the unit count as done."""
         if produced.unit != unit.name:
             raise AssertionError(f"the stage made {produced.unit}, planned was {unit.name}")

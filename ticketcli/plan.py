@@ -54,9 +54,7 @@ class Step:
     def key(self, unit: Unit, before: tuple[Artifact, ...]) -> str:
         """What decides a unit's result: stage and version, config, inputs, and the state the unit before left."""
         inputs = {
-            role: bound.artifacts[unit.series].identity
-            if bound.series and unit.series
-            else bound.artifact.identity
+            role: bound.artifacts[unit.series].identity if bound.series and unit.series else bound.artifact.identity
             for role, bound in self.inputs.items()
             if not bound.series or unit.series
         }
@@ -175,9 +173,7 @@ def _first_lost(outputs: tuple[Artifact, ...], folder: Path) -> str:
     return ""
 
 
-def _bind(
-    step: RecipeStep, spec: StageSpec, run: Run, producers: Callable[[str], Step | None]
-) -> dict[str, Input]:
+def _bind(step: RecipeStep, spec: StageSpec, run: Run, producers: Callable[[str], Step | None]) -> dict[str, Input]:
     required = spec.required(step.config)
     marks = spec.config.references()
     bound: dict[str, Input] = {}
@@ -254,9 +250,7 @@ def _find(name: str, producer: Step | None, manifest: Manifest | None, ref: Ref)
     if producer is not None:
         known = [output for unit in (*producer.done, *producer.todo) for output in unit.outputs]
         if name not in known:
-            raise InputMissing(
-                f"'{ref.step}' makes no '{name}'", where=str(ref), hint="it makes " + ", ".join(known)
-            )
+            raise InputMissing(f"'{ref.step}' makes no '{name}'", where=str(ref), hint="it makes " + ", ".join(known))
         if any(name in unit.outputs for unit in producer.todo):
             raise _Waiting(ref.step)
     artifact = manifest.artifacts().get(name) if manifest else None
@@ -272,18 +266,14 @@ def _find(name: str, producer: Step | None, manifest: Manifest | None, ref: Ref)
 
 def _check_kind(role: str, ref: str, artifact: Artifact, mark: Reference) -> None:
     if artifact.kind not in mark.kinds:
-        raise MismatchError(
-            f"{role} needs a {' or '.join(mark.kinds)}, '{ref}' is a {artifact.kind}", where=role
-        )
+        raise MismatchError(f"{role} needs a {' or '.join(mark.kinds)}, '{ref}' is a {artifact.kind}", where=role)
 
 
 def _absolute(artifact: Artifact, folder: Path) -> Artifact:
     def absolute(record: FileRecord) -> FileRecord:
         return record.model_copy(update={"path": str(record.locate(folder))})
 
-    return artifact.model_copy(
-        update={"files": {role: absolute(file) for role, file in artifact.files.items()}}
-    )
+    return artifact.model_copy(update={"files": {role: absolute(file) for role, file in artifact.files.items()}})
 
 
 def plan_recipe(recipe: Recipe, run: Run) -> list[Step]:

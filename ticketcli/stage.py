@@ -72,8 +72,7 @@ def _prune_units(config: PruneConfig) -> tuple[Unit, ...]:
     """Each round is a unit whose key leaves `rounds` and `heal` out, so 11 rounds become 13 by running two."""
     ignores = frozenset({"rounds", "heal"})
     rounds = tuple(
-        Unit(round_name(number), (str(number),), ignores, series=str(number))
-        for number in range(1, config.rounds + 1)
+        Unit(round_name(number), (str(number),), ignores, series=str(number)) for number in range(1, config.rounds + 1)
     )
     if config.healing.amount == 0:
         return rounds

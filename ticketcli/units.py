@@ -24,9 +24,7 @@ class Duration:
             return text
         match = _FORM.fullmatch(str(text).strip())
         if match is None:
-            raise UsageError(
-                f"'{text}' is not a duration", hint="write 10ep for epochs or 2000it for iterations"
-            )
+            raise UsageError(f"'{text}' is not a duration", hint="write 10ep for epochs or 2000it for iterations")
         amount, unit = float(match[1]), match[2]
         if unit == "it" and amount != int(amount):
             raise UsageError(f"'{text}' is not a whole number of iterations", hint=f"write {round(amount)}it")

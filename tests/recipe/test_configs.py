@@ -51,11 +51,7 @@ def test_defaults_are_the_papers():
 
 
 def test_writing_out_a_default_changes_no_digest():
-    assert (
-        PruneConfig.parse({"rounds": 11, "lambda": 10}, where="p").identity()
-        == PruneConfig().identity()
-        == {}
-    )
+    assert PruneConfig.parse({"rounds": 11, "lambda": 10}, where="p").identity() == PruneConfig().identity() == {}
 
 
 def test_references_count_by_what_they_point_to_and_words_by_what_they_say():
@@ -67,7 +63,5 @@ def test_references_count_by_what_they_point_to_and_words_by_what_they_say():
 
 
 def test_a_resolved_config_reads_back_equal():
-    config = PruneConfig.parse(
-        {"lambda": 0, "finetune": "3it", "milestones": ["1ep"], "data": "digits"}, where="p"
-    )
+    config = PruneConfig.parse({"lambda": 0, "finetune": "3it", "milestones": ["1ep"], "data": "digits"}, where="p")
     assert PruneConfig.parse(config.resolved(), where="p") == config

@@ -66,8 +66,8 @@ def test_for_each_repeats_a_step_and_all_that_hang_on_it_with_matching_values():
 
 def test_equal_steps_run_once():
     twice = (
-        CHAIN
-        + "  again: {stage: prune, encoder: dense, decoder: dec, rounds: 3}\n  u: {stage: transfer, ticket: again/2, data: {name: digits, classes: [5, 6]}}\n"
+        CHAIN + "  again: {stage: prune, encoder: dense, decoder: dec, rounds: 3}\n"
+        "  u: {stage: transfer, ticket: again/2, data: {name: digits, classes: [5, 6]}}\n"
     )
     recipe = parse(twice)
     assert [step.name for step in recipe.steps] == ["dense", "dec", "ours", "t"]
@@ -86,9 +86,7 @@ def test_seed_zero_is_a_seed_and_differs_from_seed_one():
 
 
 def test_all_errors_are_shown_at_once_with_path_and_suggestion():
-    text = CHAIN.replace("rounds: 3", "fractoin: 0.3, rounds: 0").replace(
-        "data: digits}", "data: digits, lr: fast}", 1
-    )
+    text = CHAIN.replace("rounds: 3", "fractoin: 0.3, rounds: 0").replace("data: digits}", "data: digits, lr: fast}", 1)
     found = messages(text)
     assert "unknown key 'fractoin'" in found
     assert "at: steps.ours.fractoin" in found
@@ -142,10 +140,7 @@ def test_overrides_reach_steps_defaults_and_nested_keys():
     assert recipe["ours"].config.rounds == 5
     assert recipe["ours"].config.lambda_ == 0.1
     assert recipe["dense"].config.data.classes == (0, 1)
-    assert (
-        parse(SWEEP, overrides=["defaults.prune.rounds=4", "for_each.seed=[7]"])["ours@seed=7"].config.rounds
-        == 4
-    )
+    assert parse(SWEEP, overrides=["defaults.prune.rounds=4", "for_each.seed=[7]"])["ours@seed=7"].config.rounds == 4
 
 
 def test_drop_removes_a_key():

@@ -22,7 +22,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     with pytest.raises(ValueError, match="planted"):
         write_atomic(target, fails)
     assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["f"]
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
 def test_a_check_that_refuses_leaves_the_old_file(tmp_path):
@@ -35,7 +35,7 @@ def test_a_check_that_refuses_leaves_the_old_file(tmp_path):
     with pytest.raises(ValueError, match="not good"):
         write_atomic(target, lambda temporary: temporary.write_text("new") and None, check=refuse)
     assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["f"]
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
 def test_a_kill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path):
@@ -84,7 +84,7 @@ def test_a_full_disk_is_named_and_leaves_no_litter(tmp_path):
 
     with pytest.raises(NoSpaceError, match="no space left"):
         write_atomic(tmp_path / "f", full)
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_json_is_canonical(tmp_path):
@@ -99,9 +99,7 @@ def test_a_held_lock_is_refused_at_once_and_freed_by_the_death_of_its_holder(tmp
         "from ticketcli.store.lock import locked\n"
         "with locked(pathlib.Path(sys.argv[1]), what='a'):\n    print('held', flush=True); time.sleep(60)\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE, text=True
-    ) as holder:
+    with subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(LockedError, match="another process works on 'a'"), locked(lock, what="a"):
             pass

@@ -105,7 +105,7 @@ def entry(begin, end, shape=(1,), dtype="U8"):
 @pytest.mark.parametrize(
     ("header", "data", "message"),
     [
-        (b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"x", "given twice"),
+        (f'{{"a":{json.dumps(entry(0, 1))},"a":{json.dumps(entry(0, 1))}}}'.encode(), b"x", "given twice"),
         (json.dumps({"../etc": entry(0, 1)}).encode(), b"x", "not one that this tool"),
         (json.dumps({"a": entry(0, 2)}).encode(), b"xx", "has 2 bytes"),
         (json.dumps({"a": entry(0, 1), "b": entry(0, 1)}).encode(), b"x", "overlap"),
@@ -140,7 +140,5 @@ def test_one_flipped_bit_changes_the_content_digest(tmp_path):
 
 def test_provenance_does_not_change_the_content_digest(tmp_path):
     for name, about in (("a", {"seed": 1}), ("b", {"seed": 2, "more": "words"})):
-        save_file(
-            {"w": np.arange(8, dtype=np.float32)}, tmp_path / name, metadata=metadata_for("dense", about)
-        )
+        save_file({"w": np.arange(8, dtype=np.float32)}, tmp_path / name, metadata=metadata_for("dense", about))
     assert content_digest(tmp_path / "a") == content_digest(tmp_path / "b")

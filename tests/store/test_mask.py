@@ -8,9 +8,7 @@ from ticketcli.errors import MismatchError
 from ticketcli.store.mask import Mask
 
 bools = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=1, max_dims=4, max_side=5))
-masks = st.dictionaries(
-    st.from_regex(r"[a-z][a-z0-9.]{0,8}", fullmatch=True), bools, min_size=1, max_size=4
-).map(Mask)
+masks = st.dictionaries(st.from_regex(r"[a-z][a-z0-9.]{0,8}", fullmatch=True), bools, min_size=1, max_size=4).map(Mask)
 
 
 @given(masks)

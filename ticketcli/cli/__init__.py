@@ -1,0 +1,1 @@
+"""The command line: one file a command. Light; torch is loaded only inside a command that computes."""

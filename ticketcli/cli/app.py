@@ -1,4 +1,4 @@
-"""`ticket`: the list of commands, each loaded only when it is called, and the one border where errors become exit codes."""
+"""`ticket`: its commands, each loaded only when called, and the one border where errors become exit codes."""
 
 from __future__ import annotations
 
@@ -15,26 +15,22 @@ from ticketcli.errors import TicketError
 
 PIPELINE, RUNS, FILES = "The pipeline, in order", "Runs", "Files and recipes"
 
-# name -> (module, attribute, argument for stages, summary, panel). Summaries stand here so that help loads nothing.
+# name -> (module, summary, panel). Summaries stand here so that help loads nothing.
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "pretrain": ("ticketcli.cli.stage_command", "Train a dense network on a source image set.", PIPELINE),
-    "train-decoder": (
-        "ticketcli.cli.stage_command", "Train the decoder that rebuilds images from the frozen encoder.", PIPELINE,
-    ),
-    "prune": (
-        "ticketcli.cli.stage_command", "Drop the smallest living weights, round by round; write one mask per round.", PIPELINE,
-    ),
-    "rewind": ("ticketcli.cli.stage_command", "Set a ticket's living weights to chosen values, all others to zero.", PIPELINE),
-    "transfer": ("ticketcli.cli.stage_command", "Train a ticket on a target task, its mask enforced.", PIPELINE),
-    "evaluate": ("ticketcli.cli.stage_command", "Measure accuracy, reconstruction, sparsity and size.", PIPELINE),
-    "run": ("ticketcli.cli.run", "Run a recipe: skip what is fresh, resume what was cut, make the rest.", RUNS),
-    "status": ("ticketcli.cli.status", "Show which steps are fresh, partial, stale or missing, and why.", RUNS),
-    "report": ("ticketcli.cli.report", "Print the results table of a run.", RUNS),
-    "inspect": ("ticketcli.cli.inspect", "Show what a checkpoint, a mask or a step holds.", FILES),
-    "verify": ("ticketcli.cli.verify", "Hash every file of a run again and compare with what was written.", FILES),
-    "recipes": ("ticketcli.cli.recipes", "List, show or copy the recipes that come with ticketcli.", FILES),
-    "validate": ("ticketcli.cli.validate", "Check a recipe and show all that is wrong with it at once.", FILES),
-}  # fmt: skip
+    "pretrain": ("stage_command", "Train a dense network on a source image set.", PIPELINE),
+    "train-decoder": ("stage_command", "Train the decoder that rebuilds images from the frozen encoder.", PIPELINE),
+    "prune": ("stage_command", "Drop the smallest living weights, round by round; one mask per round.", PIPELINE),
+    "rewind": ("stage_command", "Set a ticket's living weights to chosen values, all others to zero.", PIPELINE),
+    "transfer": ("stage_command", "Train a ticket on a target task, its mask enforced.", PIPELINE),
+    "evaluate": ("stage_command", "Measure accuracy, reconstruction, sparsity and size.", PIPELINE),
+    "run": ("run", "Run a recipe: skip what is fresh, resume what was cut, make the rest.", RUNS),
+    "status": ("status", "Show which steps are fresh, partial, stale or missing, and why.", RUNS),
+    "report": ("report", "Print the results table of a run.", RUNS),
+    "inspect": ("inspect", "Show what a checkpoint, a mask or a step holds.", FILES),
+    "verify": ("verify", "Hash every file of a run again and compare with what was written.", FILES),
+    "recipes": ("recipes", "List, show or copy the recipes that come with ticketcli.", FILES),
+    "validate": ("validate", "Check a recipe and show all that is wrong with it at once.", FILES),
+}
 
 
 class LazyGroup(TyperGroup):
@@ -56,7 +52,7 @@ class LazyGroup(TyperGroup):
         name, stand_in, rest = super().resolve_command(ctx, args)
         if stand_in is None or name is None:
             return name, stand_in, rest
-        module = importlib.import_module(COMMANDS[name][0])
+        module = importlib.import_module(f"ticketcli.cli.{COMMANDS[name][0]}")
         command = module.command(name)
         return name, command, rest
 
@@ -98,10 +94,8 @@ def main() -> None:
     except Exception as error:
         if traceback_wanted:
             raise
-        print(
-            f"error: unexpected {type(error).__name__}: {error}\n  try: the same command with -vv, and report what it prints",
-            file=sys.stderr,
-        )
+        hint = "the same command with -vv, and report what it prints"
+        print(f"error: unexpected {type(error).__name__}: {error}\n  try: {hint}", file=sys.stderr)
         sys.exit(1)
 
 

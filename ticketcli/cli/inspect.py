@@ -77,7 +77,6 @@ def describe(path: Path) -> dict[str, Any]:
     found["about"] = about
     found["total"] = sum(math.prod(info.shape) for info in header.tensors.values())
     found["tensors"] = [
-        {"name": name, "shape": list(info.shape), "dtype": info.dtype}
-        for name, info in header.tensors.items()
+        {"name": name, "shape": list(info.shape), "dtype": info.dtype} for name, info in header.tensors.items()
     ]
     return found

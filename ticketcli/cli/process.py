@@ -9,9 +9,7 @@ import typer
 
 _PANEL = "Process"
 RunOption = Annotated[Path, typer.Option("--run", help="The run folder.", rich_help_panel=_PANEL)]
-DeviceOption = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", rich_help_panel=_PANEL)
-]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", rich_help_panel=_PANEL)]
 ResumeOption = Annotated[
     str,
     typer.Option(
@@ -32,7 +30,5 @@ JsonOption = Annotated[
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_PANEL)]
 VerboseOption = Annotated[
     int,
-    typer.Option(
-        "--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.", rich_help_panel=_PANEL
-    ),
+    typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.", rich_help_panel=_PANEL),
 ]

@@ -15,7 +15,7 @@ from ticketcli.store.atomic import write_text
 def command(name: str) -> Any:
     """The group of commands, for the lazy group."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-    app.callback(name)(_root)
+    app.callback()(_root)
     app.command("ls")(ls)
     app.command("cat")(cat)
     app.command("cp")(cp)

@@ -26,13 +26,9 @@ def command(name: str) -> Any:
 
 
 def run_recipe(
-    recipe: Annotated[
-        str, typer.Argument(help="A recipe file, or the name of one that comes with ticketcli.")
-    ],
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one that comes with ticketcli.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="step.key=value, as often as wanted.")] = None,
-    drop: Annotated[
-        list[str] | None, typer.Option("--drop", help="Leave step.key out of the recipe.")
-    ] = None,
+    drop: Annotated[list[str] | None, typer.Option("--drop", help="Leave step.key out of the recipe.")] = None,
     run: process.RunOption = Path("run"),
     device: process.DeviceOption = "auto",
     resume: process.ResumeOption = "auto",

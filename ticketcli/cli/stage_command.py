@@ -31,7 +31,10 @@ def command(name: str) -> Any:
 
 
 def _help(spec: StageSpec) -> str:
-    return f"{spec.summary}\n\nIt works in the run folder: inputs are found there by kind, or named by flag as STEP, STEP/OUTPUT or FILE."
+    return (
+        f"{spec.summary}\n\nIt works in the run folder: inputs are found there by kind, or named by flag as STEP, "
+        "STEP/OUTPUT or FILE."
+    )
 
 
 def _callback(spec: StageSpec) -> Callable[..., None]:
@@ -44,9 +47,7 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         _run(spec, values, **settings)
 
     parameters = [
-        inspect.Parameter(
-            python_name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(key, fields[key])
-        )
+        inspect.Parameter(python_name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(key, fields[key]))
         for python_name, key in python_names.items()
     ]
     name_option = Annotated[
@@ -64,9 +65,7 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         ("verbose", process.VerboseOption, 0),
     ):
         parameters.append(
-            inspect.Parameter(
-                python_name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-            )
+            inspect.Parameter(python_name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         )
     run_stage.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run_stage.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -216,6 +215,4 @@ def drive(
                 from ticketcli.errors import Stopped
 
                 if name != todo[-1]:
-                    raise Stopped(
-                        f"{stop.signal.name}: {name} is finished", hint="the same command continues"
-                    )
+                    raise Stopped(f"{stop.signal.name}: {name} is finished", hint="the same command continues")

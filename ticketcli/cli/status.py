@@ -65,6 +65,5 @@ def run_rows(folder: Run, recipe: str = "") -> list[dict[str, str]]:
     for name in [*known, *folder.steps()]:
         plan(name)
     return [
-        {"step": name, "stage": step.spec.name, "state": step.state, "why": step.why}
-        for name, step in planned.items()
+        {"step": name, "stage": step.spec.name, "state": step.state, "why": step.why} for name, step in planned.items()
     ]

@@ -34,24 +34,15 @@ def verify(
         raise InputMissing("no steps to verify", where=str(run), hint="name a run folder with --run")
     for name in names:
         if name not in folder.steps():
-            raise InputMissing(
-                f"no step '{name}'", where=str(run), hint="steps here: " + ", ".join(folder.steps())
-            )
+            raise InputMissing(f"no step '{name}'", where=str(run), hint="steps here: " + ", ".join(folder.steps()))
     problems = {name: check_files(folder, name, thorough=True) for name in names}
     bad = {name: [str(problem) for problem in found] for name, found in problems.items() if found}
     if as_json:
-        print(
-            json.dumps(
-                {"run": str(run), "verified": [name for name in names if name not in bad], "problems": bad}
-            )
-        )
+        print(json.dumps({"run": str(run), "verified": [name for name in names if name not in bad], "problems": bad}))
     else:
         for found in bad.values():
             for problem in found:
                 print(f"error: {problem}", file=sys.stderr)
-        print(
-            f"{len(names) - len(bad)} of {len(names)} steps verified"
-            + (f", {len(bad)} damaged" if bad else "")
-        )
+        print(f"{len(names) - len(bad)} of {len(names)} steps verified" + (f", {len(bad)} damaged" if bad else ""))
     if bad:
         raise typer.Exit(6)

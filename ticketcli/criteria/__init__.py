@@ -1,0 +1,1 @@
+"""Which weights fall: one file a criterion, one line in the table."""

@@ -38,13 +38,9 @@ def random(request: Request) -> Selection:
     for name, kept in request.like.kept_by_name.items():
         layer = Mask({name: request.mask[name]})
         if kept > layer.kept:
-            raise MismatchError(
-                f"the mask to be like keeps {kept} weights where {layer.kept} live", where=name
-            )
+            raise MismatchError(f"the mask to be like keeps {kept} weights where {layer.kept} live", where=name)
         if kept == 0:
             arrays[name] = np.zeros_like(request.mask[name])
         else:
-            arrays[name] = (
-                drop_count(scores, layer, count=layer.kept - kept) if kept < layer.kept else layer
-            )[name]
+            arrays[name] = (drop_count(scores, layer, count=layer.kept - kept) if kept < layer.kept else layer)[name]
     return Selection(Mask(arrays))

@@ -32,11 +32,7 @@ class Request:
     @property
     def kept_after(self) -> int:
         """How many weights have to be left: exactly so many."""
-        return (
-            self.like.kept
-            if self.like is not None
-            else self.mask.kept - round(self.fraction * self.mask.kept)
-        )
+        return self.like.kept if self.like is not None else self.mask.kept - round(self.fraction * self.mask.kept)
 
 
 @dataclass(frozen=True)

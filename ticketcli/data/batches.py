@@ -58,9 +58,7 @@ class Batches:
         pad = self.padding
         padded = F.pad(images.images, (0, 0, pad, pad, pad, pad)) if pad else images.images
         self.padded_width = padded.shape[2]
-        self.pixels = padded.reshape(-1, 3).to(
-            device
-        )  # [N * H' * W', 3], so that a batch is one gather of rows
+        self.pixels = padded.reshape(-1, 3).to(device)  # [N * H' * W', 3], so that a batch is one gather of rows
         self.pixels_per_image = padded.shape[1] * padded.shape[2]
         self.labels = images.labels.to(device)
         self._order: tuple[int, np.ndarray] | None = None

@@ -14,9 +14,7 @@ from ticketcli.tensors.seeds import derive, permutation
 
 _SIZE = 32
 _SHARES = (0.60, 0.75)  # training ends, validation ends; the rest is for testing
-NORMALIZATION = Normalization(
-    (0.3050,) * 3, (0.3247,) * 3
-)  # of all training images, so that narrowed sets agree
+NORMALIZATION = Normalization((0.3050,) * 3, (0.3247,) * 3)  # of all training images, so that narrowed sets agree
 
 
 def load_digits() -> Splits:
@@ -36,7 +34,5 @@ def load_digits() -> Splits:
         ends = [round(share * len(members)) for share in _SHARES]
         for part, chosen in zip(parts, np.split(members, ends), strict=True):
             part.append(chosen)
-    train, validation, test = (
-        everything.take(torch.from_numpy(np.sort(np.concatenate(part)))) for part in parts
-    )
+    train, validation, test = (everything.take(torch.from_numpy(np.sort(np.concatenate(part)))) for part in parts)
     return Splits(train, validation, test, NORMALIZATION)

@@ -36,9 +36,7 @@ class Normalization:
     def normalize(self, images: Tensor) -> Tensor:
         """Bytes [N, H, W, 3] -> float32 [N, 3, H, W], normalised."""
         scale = torch.tensor([1 / (255 * std) for std in self.std], device=images.device)
-        shift = torch.tensor(
-            [mean / std for mean, std in zip(self.mean, self.std, strict=True)], device=images.device
-        )
+        shift = torch.tensor([mean / std for mean, std in zip(self.mean, self.std, strict=True)], device=images.device)
         return (images.to(torch.float32) * scale - shift).permute(0, 3, 1, 2).contiguous()
 
     def denormalize(self, images: Tensor) -> Tensor:
@@ -68,9 +66,7 @@ def narrow(splits: Splits, classes: Sequence[int]) -> Splits:
     known = [str(number) for number in range(len(names))]
     for number in classes:
         if not 0 <= number < len(names):
-            raise UsageError(
-                f"no class {number}", where="data.classes", hint=did_you_mean(str(number), known)
-            )
+            raise UsageError(f"no class {number}", where="data.classes", hint=did_you_mean(str(number), known))
     if not classes or len(set(classes)) != len(classes):
         raise UsageError("classes are listed twice, or there are none", where="data.classes")
     new_label = torch.full((len(names),), -1, dtype=torch.int64)

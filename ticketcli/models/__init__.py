@@ -1,0 +1,1 @@
+"""Encoders with taps, the decoder, and the table of architectures."""

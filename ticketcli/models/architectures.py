@@ -38,9 +38,7 @@ def build_encoder(arch: str, *, n_classes: int, seed: int) -> ResNet:
         UsageError: unknown architecture.
     """
     if arch not in ARCHITECTURES:
-        raise UsageError(
-            f"unknown architecture '{arch}'", where="arch", hint=did_you_mean(arch, ARCHITECTURES)
-        )
+        raise UsageError(f"unknown architecture '{arch}'", where="arch", hint=did_you_mean(arch, ARCHITECTURES))
     return ARCHITECTURES[arch].build(n_classes, generator(seed, "encoder"))
 
 
@@ -50,7 +48,7 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     Source: the paper's [1], whose pruning it follows.
     """
     return {
-        f"{name}.weight": part.weight
+        f"{name}.weight": part.get_parameter("weight")
         for name, part in model.named_modules()
         if isinstance(part, nn.Conv2d) and name != "conv1"
     }

@@ -26,9 +26,7 @@ def macs(module: nn.Module, *inputs: Any, **settings: Any) -> int:
         total += per_output * output.numel()
 
     handles = [
-        part.register_forward_hook(count)
-        for part in module.modules()
-        if isinstance(part, (nn.Conv2d, nn.Linear))
+        part.register_forward_hook(count) for part in module.modules() if isinstance(part, (nn.Conv2d, nn.Linear))
     ]
     was_training = module.training
     try:

@@ -37,9 +37,7 @@ class UpBlock(nn.Module):
         """[N, C_in, h, w] -> [N, C_out, scale h, scale w]."""
         through = x if self.shortcut is None else self.shortcut(x)  # 1x1 and nearest commute: the cheap order
         if self.scale != 1:
-            x, through = (
-                F.interpolate(part, scale_factor=self.scale, mode="nearest") for part in (x, through)
-            )
+            x, through = (F.interpolate(part, scale_factor=self.scale, mode="nearest") for part in (x, through))
         y = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(y)) + through)
 
@@ -77,7 +75,7 @@ class Decoder(nn.Module):
         if len(set(hints)) != len(hints):
             raise UsageError("a hint is named twice", where="hints")
         self.hints = frozenset(hints)
-        self.order = tuple(reversed(shapes))
+        self.order = tuple(reversed(list(shapes)))
         n_in, side = shapes[self.order[0]]
         for tap, depth in zip(self.order, reversed(blocks), strict=True):
             n_out, wanted = shapes[tap]
@@ -96,10 +94,7 @@ class Decoder(nn.Module):
         inner = max(_LEAST_WIDTH, round(width * n_out))
         sizes = [n_in] + [n_out] * depth
         return nn.Sequential(
-            *(
-                UpBlock(a, inner, b, scale if place == 0 else 1)
-                for place, (a, b) in enumerate(pairwise(sizes))
-            )
+            *(UpBlock(a, inner, b, scale if place == 0 else 1) for place, (a, b) in enumerate(pairwise(sizes)))
         )
 
     def forward(self, taps: Mapping[str, Tensor], *, t: float) -> Tensor:
@@ -115,15 +110,11 @@ class Decoder(nn.Module):
 
 def _scale(side: int, wanted: int) -> int:
     if wanted % side:
-        raise UsageError(
-            f"cannot upsample from {side} to {wanted} pixels", hint="the encoder's strides must be whole"
-        )
+        raise UsageError(f"cannot upsample from {side} to {wanted} pixels", hint="the encoder's strides must be whole")
     return wanted // side
 
 
-def build_decoder(
-    encoder: ResNet, *, image_size: int, hints: Sequence[str], width: float, seed: int
-) -> Decoder:
+def build_decoder(encoder: ResNet, *, image_size: int, hints: Sequence[str], width: float, seed: int) -> Decoder:
     """The mirror of `encoder`, with a seeded random draw of its weights; the encoder is left as it was.
 
     Raises:

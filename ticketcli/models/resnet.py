@@ -23,9 +23,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(n_out)
         self.downsample: nn.Sequential | None = None
         if stride != 1 or n_in != n_out:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out)
-            )
+            self.downsample = nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out))
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output, after ReLU."""
@@ -54,9 +52,7 @@ class ResNet(nn.Module):
         n_in = widths[0]
         for number, (name, n_out, depth) in enumerate(zip(self.tap_names, widths, blocks, strict=True)):
             first = BasicBlock(n_in, n_out, 1 if number == 0 else 2)
-            self.add_module(
-                name, nn.Sequential(first, *(BasicBlock(n_out, n_out, 1) for _ in range(depth - 1)))
-            )
+            self.add_module(name, nn.Sequential(first, *(BasicBlock(n_out, n_out, 1) for _ in range(depth - 1))))
             n_in = n_out
         self.widths, self.blocks = tuple(widths), tuple(blocks)
         self.fc = nn.Linear(n_in, n_classes)

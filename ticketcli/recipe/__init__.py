@@ -1,0 +1,1 @@
+"""Strict YAML, frozen configs, and recipes resolved to steps."""

@@ -39,7 +39,7 @@ class Reference:
 
 
 class Config(BaseModel):
-    """Frozen and strict. A field is at once a recipe key, a command-line flag, a line of help and part of the digest."""
+    """Frozen and strict. A field is at once a recipe key, a flag, a line of help and part of the digest."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True, populate_by_name=True,
@@ -80,9 +80,7 @@ class Config(BaseModel):
         version instead. References count by what they point to, not by what they are called; a reserved word in
         a reference (``rewind: none``) is a setting and counts.
         """
-        names = {
-            name for name, mark in self.references().items() if getattr(self, name) not in mark.words
-        } | without
+        names = {name for name, mark in self.references().items() if getattr(self, name) not in mark.words} | without
         return self.model_dump(mode="json", exclude=set(names), exclude_defaults=True, by_alias=True)
 
     def resolved(self) -> dict[str, Any]:
@@ -91,9 +89,7 @@ class Config(BaseModel):
 
 
 def _translate(cls: type[Config], item: Any, where: str) -> UsageError:
-    path = [
-        str(part) for part in item["loc"] if not str(part).startswith(("function-", "tuple[", "literal["))
-    ]
+    path = [str(part) for part in item["loc"] if not str(part).startswith(("function-", "tuple[", "literal["))]
     place = ".".join([where, *path])
     kind, message = item["type"], str(item["msg"])
     if kind == "extra_forbidden":

@@ -65,9 +65,7 @@ class PretrainConfig(Training):
     arch: str = Field("resnet_small", description="architecture")
     epochs: Duration = Field(ep(30), description="length of the training")
     batch: int = Field(64, ge=1, description="images in an optimiser step")
-    milestones: Durations = Field(
-        (ep(15), ep(25)), description="multiply the learning rate by gamma at these points"
-    )
+    milestones: Durations = Field((ep(15), ep(25)), description="multiply the learning rate by gamma at these points")
     weight_decay: float = Field(5e-4, ge=0, description="weight decay")
     keep: Durations = Field((), description="also write the weights at these points; 0ep is the initial draw")
 
@@ -79,19 +77,13 @@ class TrainDecoderConfig(Training):
         "", description="the dense checkpoint to invert; stays frozen"
     )
     data: DataField | None = Field(None, description="image set; the encoder's own when absent")
-    hints: Names = Field(
-        ("layer3", "layer4"), description="taps mixed into the decoder as g' = (1-t) g + t f"
-    )
+    hints: Names = Field(("layer3", "layer4"), description="taps mixed into the decoder as g' = (1-t) g + t f")
     t: float = Field(0.1, ge=0, lt=1, description="share of the hint in the mix")
-    width: float = Field(
-        1.0, gt=0, le=1, description="inner width of the decoder, as a share of the encoder's"
-    )
+    width: float = Field(1.0, gt=0, le=1, description="inner width of the decoder, as a share of the encoder's")
     epochs: Duration = Field(ep(50), description="length of the training")
     optimizer: Literal["sgd", "adamw"] = Field("adamw", description="update rule")
     lr: float = Field(1e-4, gt=0, description="learning rate at the start")
-    milestones: Durations = Field(
-        (ep(10), ep(30)), description="multiply the learning rate by gamma at these points"
-    )
+    milestones: Durations = Field((ep(10), ep(30)), description="multiply the learning rate by gamma at these points")
     weight_decay: float = Field(2e-4, ge=0, description="weight decay")
 
 
@@ -103,21 +95,15 @@ class PruneConfig(Training):
         "", description="the frozen decoder; needed while lambda is above 0, else only measured with"
     )
     data: DataField | None = Field(None, description="image set; the encoder's own when absent")
-    rounds: int = Field(
-        11, ge=1, le=999, description="rounds of finetuning and pruning; more may be added later"
-    )
+    rounds: int = Field(11, ge=1, le=999, description="rounds of finetuning and pruning; more may be added later")
     fraction: float = Field(0.2, gt=0, lt=1, description="share of the living weights that each round drops")
     criterion: Literal["magnitude", "random"] = Field("magnitude", description="which weights fall")
     like: Annotated[str, Reference(("ticket",), series=True)] = Field(
         "",
         description="random only: keep as many weights in each layer as that step's masks do; absent: uniform",
     )
-    finetune: Duration = Field(
-        ep(10), description="training before each prune; 0ep prunes the weights as they are"
-    )
-    first_finetune: bool = Field(
-        True, description="finetune before the first prune too; false is the order of [1]"
-    )
+    finetune: Duration = Field(ep(10), description="training before each prune; 0ep prunes the weights as they are")
+    first_finetune: bool = Field(True, description="finetune before the first prune too; false is the order of [1]")
     heal: Duration | None = Field(
         None, description="training after the last prune; as finetune when absent, 0ep for none"
     )
@@ -151,9 +137,7 @@ class PruneConfig(Training):
 class RewindConfig(StageConfig):
     """Settings of `ticket rewind`: chosen values where the mask lives, +0.0 elsewhere."""
 
-    ticket: Annotated[str, Reference(("ticket",))] = Field(
-        "", description="the ticket or mask file to rewind"
-    )
+    ticket: Annotated[str, Reference(("ticket",))] = Field("", description="the ticket or mask file to rewind")
     to: Annotated[str, Reference(("dense", "kept", "ticket"), words=("own",))] = Field(
         "own", description="the checkpoint whose values to take; own: the one that the ticket names"
     )
@@ -172,9 +156,7 @@ class TransferConfig(Training):
     data: DataField = Field(description="the target image set")
     epochs: Duration = Field(ep(182), description="length of the training")
     batch: int = Field(256, ge=1, description="images in an optimiser step")
-    milestones: Durations = Field(
-        (ep(91), ep(136)), description="multiply the learning rate by gamma at these points"
-    )
+    milestones: Durations = Field((ep(91), ep(136)), description="multiply the learning rate by gamma at these points")
     weight_decay: float = Field(2e-4, ge=0, description="weight decay")
 
 
@@ -182,9 +164,7 @@ class EvaluateConfig(StageConfig):
     """Settings of `ticket evaluate`: measure a dense net, a ticket or a transferred network."""
 
     of: Annotated[str, Reference(("ticket", "dense", "task"))] = Field("", description="what to measure")
-    decoder: Annotated[str, Reference(("decoder",))] = Field(
-        "", description="also measure the reconstruction with it"
-    )
+    decoder: Annotated[str, Reference(("decoder",))] = Field("", description="also measure the reconstruction with it")
     data: DataField | None = Field(None, description="image set; the checkpoint's own when absent")
     split: Literal["validation", "test"] = Field("test", description="which images")
     batch: int = Field(512, ge=1, description="images in a forward pass")

@@ -102,9 +102,7 @@ def parse_recipe(
     ]
     if raw.get("schema") != SCHEMA:
         errors.append(
-            UsageError(
-                f"schema is {raw.get('schema')!r}", where=f"{where}: schema", hint=f"write schema: {SCHEMA}"
-            )
+            UsageError(f"schema is {raw.get('schema')!r}", where=f"{where}: schema", hint=f"write schema: {SCHEMA}")
         )
     for key in ("steps", "defaults", "for_each", "report"):
         if not isinstance(raw.get(key, {}), dict):
@@ -124,9 +122,7 @@ def parse_recipe(
 def _check_report(report: ReportConfig, steps: Iterable[RecipeStep]) -> None:
     groups = {step.group for step in steps}
     if report.table not in groups:
-        raise UsageError(
-            f"no step '{report.table}'", where="report.table", hint=did_you_mean(report.table, groups)
-        )
+        raise UsageError(f"no step '{report.table}'", where="report.table", hint=did_you_mean(report.table, groups))
     variables = {name for step in steps if step.group == report.table for name in step.variables}
     for key, value in (("rows", report.rows), ("over", report.over)):
         if value not in variables:
@@ -136,9 +132,7 @@ def _check_report(report: ReportConfig, steps: Iterable[RecipeStep]) -> None:
                 hint=did_you_mean(value, variables),
             )
     if len(report.compare) not in (0, 2):
-        raise UsageError(
-            f"compare has {len(report.compare)} values", where="report.compare", hint="name two rows"
-        )
+        raise UsageError(f"compare has {len(report.compare)} values", where="report.compare", hint="name two rows")
 
 
 def _path_of(raw: dict[str, Any], dotted: str) -> list[str]:
@@ -196,9 +190,7 @@ def _substitute(value: Any, variables: Variables, where: str) -> Any:
     whole = _VARIABLE.fullmatch(value)
     for name in _VARIABLE.findall(value):
         if name not in variables:
-            raise UsageError(
-                f"no for_each variable '{name}'", where=where, hint=did_you_mean(name, variables)
-            )
+            raise UsageError(f"no for_each variable '{name}'", where=where, hint=did_you_mean(name, variables))
     return variables[whole[1]] if whole else _VARIABLE.sub(lambda match: str(variables[match[1]]), value)
 
 
@@ -211,9 +203,7 @@ def step_name(group: str, variables: Variables) -> str:
     """`target@arm=ours-11,seed=0`: a folder name that tells what it holds."""
     if not variables:
         return group
-    words = ",".join(
-        f"{key}={re.sub(r'[^A-Za-z0-9_.+-]', '-', str(value))}" for key, value in variables.items()
-    )
+    words = ",".join(f"{key}={re.sub(r'[^A-Za-z0-9_.+-]', '-', str(value))}" for key, value in variables.items())
     return f"{group}@{words}"
 
 
@@ -255,9 +245,7 @@ class _Expansion:
             self._group(group)
         if self.errors:
             raise UsageErrors(self.errors)
-        steps = tuple(
-            step for group in self.groups.values() for step in group if step.name not in self.aliases
-        )
+        steps = tuple(step for group in self.groups.values() for step in group if step.name not in self.aliases)
         return steps, self.aliases
 
     def _group(self, group: str) -> list[RecipeStep]:
@@ -266,9 +254,7 @@ class _Expansion:
         if group in self.under_way:
             circle = " -> ".join([*self.under_way[self.under_way.index(group) :], group])
             self.broken.add(group)
-            self.errors.append(
-                UsageError(f"steps refer to each other in a circle: {circle}", where=f"steps.{group}")
-            )
+            self.errors.append(UsageError(f"steps refer to each other in a circle: {circle}", where=f"steps.{group}"))
             return []
         self.under_way.append(group)
         made: list[RecipeStep] = []
@@ -298,9 +284,7 @@ class _Expansion:
         values = dict(raw)
         stage = str(values.pop("stage"))
         if stage not in self.configs:
-            raise UsageError(
-                f"unknown stage '{stage}'", where=f"{where}.stage", hint=did_you_mean(stage, self.configs)
-            )
+            raise UsageError(f"unknown stage '{stage}'", where=f"{where}.stage", hint=did_you_mean(stage, self.configs))
         own = _axes(values.pop("for_each", None) or {}, f"{where}.for_each")
         values = {**self.defaults.get(stage, {}), **values}
         made: list[RecipeStep] = []
@@ -312,11 +296,7 @@ class _Expansion:
         self, group: str, stage: str, values: dict[str, Any], chosen: dict[str, Any]
     ) -> Iterator[RecipeStep]:
         where, config_type = f"steps.{group}", self.configs[stage]
-        used = {
-            name
-            for name in _VARIABLE.findall(canonical(values))
-            if name in self.shared and name not in chosen
-        }
+        used = {name for name in _VARIABLE.findall(canonical(values)) if name in self.shared and name not in chosen}
         axes = {name: axis for name, axis in self.shared.items() if name in used}
         producers: dict[str, list[RecipeStep]] = {}
         first = {**{name: axis[0] for name, axis in axes.items()}, **chosen}
@@ -326,9 +306,7 @@ class _Expansion:
             if not isinstance(text, str) or not text or text in mark.words or is_file_reference(text):
                 continue
             if head not in self.raw_steps:
-                raise UsageError(
-                    f"no step '{head}'", where=f"{where}.{role}", hint=did_you_mean(head, self.raw_steps)
-                )
+                raise UsageError(f"no step '{head}'", where=f"{where}.{role}", hint=did_you_mean(head, self.raw_steps))
             producers[role] = self._group(head)
             for producer in producers[role]:
                 for name in producer.variables:
@@ -385,9 +363,7 @@ def _axes(raw: object, where: str) -> dict[str, list[Any]]:
         raise UsageError("for_each is a mapping from a name to a list", where=where)
     for name, values in raw.items():
         if not isinstance(values, list) or not values:
-            raise UsageError(
-                f"'{name}' needs a list of values", where=f"{where}.{name}", hint=f"{name}: [0, 1, 2]"
-            )
+            raise UsageError(f"'{name}' needs a list of values", where=f"{where}.{name}", hint=f"{name}: [0, 1, 2]")
         if len({canonical(value) for value in values}) != len(values):
             raise UsageError(f"'{name}' has a value twice", where=f"{where}.{name}")
     return {str(name): list(values) for name, values in raw.items()}

@@ -13,9 +13,7 @@ import yaml
 
 from ticketcli.errors import UsageError
 
-_FLOAT = re.compile(
-    r"[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\.\d[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+)"
-)
+_FLOAT = re.compile(r"[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\.\d[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+)")
 
 
 class _Loader(yaml.SafeLoader):
@@ -28,7 +26,8 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
-            raise _error("aliases (*name) are not allowed", self.peek_event(), "write the value out")
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise _error("aliases (*name) are not allowed", event, "write the value out")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
@@ -46,9 +45,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456
 
 
 def _error(what: str, at: Any, hint: str = "") -> UsageError:
-    return UsageError(
-        what, where=f"line {at.start_mark.line + 1}, column {at.start_mark.column + 1}", hint=hint
-    )
+    return UsageError(what, where=f"line {at.start_mark.line + 1}, column {at.start_mark.column + 1}", hint=hint)
 
 
 def load_yaml(text: str, *, where: str = "") -> object:

@@ -13,9 +13,7 @@ from rich.table import Table
 _LOG_WIDTH = 140
 
 
-def table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), title: str = ""
-) -> str:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), title: str = "") -> str:
     """A table as text; columns named in `right` are aligned right. Styled only when stdout is a terminal."""
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal else _LOG_WIDTH
@@ -25,8 +23,6 @@ def table(
     for row in rows:
         made.add_row(*row)
     buffer = io.StringIO()
-    console = Console(
-        file=buffer, width=width, force_terminal=terminal, no_color=not terminal, highlight=False
-    )
+    console = Console(file=buffer, width=width, force_terminal=terminal, no_color=not terminal, highlight=False)
     console.print(made)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())

@@ -134,25 +134,26 @@ class Report:
         elif low <= 0 <= high:
             verdict = "inconclusive at this size"
         else:
-            verdict = (
-                f"{'higher' if mean > 0 else 'lower'} in this run; one small image set, so no more than that"
-            )
+            verdict = f"{'higher' if mean > 0 else 'lower'} in this run; one small image set, so no more than that"
         interval = f", 95 % interval {low:+.2f} to {high:+.2f}" if n > 1 else ""
         lines = [
-            f"Paired difference in target top-1, {first} less {second}: {mean:+.2f} points{interval}, n = {n}: {verdict}."
+            f"Paired difference in target top-1, {first} less {second}:",
+            f"  {mean:+.2f} points{interval}, n = {n}: {verdict}.",
         ]
         if found["gradient_ratio"] is not None:
             lines.append(
-                f"Gradient ratio in the encoder, lambda L_rec over L_class, mean over the rounds: {found['gradient_ratio']:.2f}."
+                "Gradients in the encoder, lambda L_rec over L_class, mean over the rounds: "
+                f"{found['gradient_ratio']:.2f}."
             )
         if found["mask_overlap"] is not None:
             lines.append(
                 f"Mask overlap of the two (living in both over living in either): {found['mask_overlap']:.1%}."
             )
-        lines.append(
-            "Intervals are Student's t over the source seeds, each with its own dense net, decoder and masks. PSNR healed: after\n"
-            "finetuning under the final mask, on source validation images; ticket: bytes that the ticket adds to its dense checkpoint."
-        )
+        lines += [
+            "Intervals are Student's t over the source seeds, each with its own dense net, decoder and masks.",
+            "PSNR healed: after finetuning under the final mask, on source validation images.",
+            "Ticket: the bytes that a ticket adds to its dense checkpoint.",
+        ]
         return ["\n".join(lines)]
 
 
@@ -214,10 +215,7 @@ def _cell(step: RecipeStep, manifest: Manifest, recipe: Recipe, run: Run) -> Cel
     elif producer is not None:
         psnr = _decoder_psnr(recipe, run, ref.step)
         size = sum(
-            file.size
-            for unit in producer.units.values()
-            for file in own_files(unit)
-            if file.path.startswith("dense")
+            file.size for unit in producer.units.values() for file in own_files(unit) if file.path.startswith("dense")
         )
     return Cell(
         top1=metrics["test"]["top1"],
@@ -247,9 +245,7 @@ def _ratio(producer: Manifest, output: str) -> float | None:
     values = [
         unit.metrics["gradient_ratio"]
         for name, unit in producer.units.items()
-        if name.startswith("round-")
-        and int(name[6:]) <= last
-        and unit.metrics.get("gradient_ratio") is not None
+        if name.startswith("round-") and int(name[6:]) <= last and unit.metrics.get("gradient_ratio") is not None
     ]
     return statistics.fmean(values) if values else None
 

@@ -29,10 +29,7 @@ def tensors_table(found: Mapping[str, Any]) -> str:
     else:
         lines.append(f"{found['total']:,} values in {len(found['tensors'])} tensors")
         columns, right = ["tensor", "shape", "type"], []
-        rows = [
-            [one["name"], "x".join(map(str, one["shape"])) or "scalar", one["dtype"]]
-            for one in found["tensors"]
-        ]
+        rows = [[one["name"], "x".join(map(str, one["shape"])) or "scalar", one["dtype"]] for one in found["tensors"]]
     for key, value in found["about"].items():
         lines.append(f"  {key}: {value if isinstance(value, str) else json.dumps(value)}")
     return "\n".join([*lines, "", table(columns, rows, right=right)])

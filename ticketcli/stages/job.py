@@ -67,9 +67,7 @@ def data_of(config: Data | None, about: Mapping[str, Any]) -> Data:
     if config is not None:
         return config
     if not about.get("data"):
-        raise UsageError(
-            "the checkpoint does not say what it was trained on", hint="name the image set with data:"
-        )
+        raise UsageError("the checkpoint does not say what it was trained on", hint="name the image set with data:")
     return Data.parse(about["data"], where="the checkpoint's data")
 
 

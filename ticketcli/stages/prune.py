@@ -164,9 +164,7 @@ class _Rounds:
         self._enforce()
         if length.amount == 0:
             return
-        batches = training_batches(
-            self.config, self.splits.train, self.splits, self.data, self.device, "prune", number
-        )
+        batches = training_batches(self.config, self.splits.train, self.splits, self.data, self.device, "prune", number)
         ratio = self._ratio(batches)
         run = Run(what, self.model, self._loss, batches, self.config, length, self.weights, self.mask)
         yield from train(run, resume=self.job.resume_of(unit))
@@ -208,8 +206,8 @@ class _Rounds:
         selection = CRITERIA[config.criterion](request)
         if selection.mask.kept != request.kept_after or not selection.mask <= self.mask:
             raise TicketError(
-                f"internal error: {config.criterion} kept {selection.mask.kept} weights, {request.kept_after} were asked for, "
-                "or revived one", where=f"round {number}", hint="please report this"
+                f"internal error: {config.criterion} kept {selection.mask.kept} weights where {request.kept_after} "
+                "were asked for, or revived one", where=f"round {number}", hint="please report this"
             )  # fmt: skip
         return selection
 
@@ -252,15 +250,11 @@ class _Rounds:
         return gradient_ratio(self.model, self.weights, self.mask, losses, few)
 
 
-def calibration_batches(
-    splits: Splits, n_images: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
+def calibration_batches(splits: Splits, n_images: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """The first `n_images` source training images, unaugmented, spread evenly over the set."""
     total = len(splits.train.labels)
     chosen = np.unique(np.linspace(0, total - 1, min(n_images, total)).round().astype(np.int64))
-    return in_order(
-        splits.train.take(torch.from_numpy(chosen)), splits.normalization, CALIBRATION_BATCH, device
-    )
+    return in_order(splits.train.take(torch.from_numpy(chosen)), splits.normalization, CALIBRATION_BATCH, device)
 
 
 def _counts(mask: Mask, n_parameters: int) -> dict[str, Any]:

@@ -26,9 +26,7 @@ def rewind(job: Job[RewindConfig]) -> Iterator[Yield]:
     ticket = job.inputs["ticket"]
     source = job.inputs.get("to", ticket)
     if not source.values:
-        raise InputMissing(
-            "a mask file alone has no values", where=ticket.ref, hint="name a checkpoint with --to"
-        )
+        raise InputMissing("a mask file alone has no values", where=ticket.ref, hint="name a checkpoint with --to")
     assert ticket.mask is not None
     model = encoder_from(source, job.device)
     masked = MaskedWeights(prunable(model), ticket.mask)
@@ -39,6 +37,4 @@ def rewind(job: Job[RewindConfig]) -> Iterator[Yield]:
     masked.require_masked()
     about = {**source.about, "values_of": source.identity, "recalibrated": job.config.recalibrate_bn}
     metrics = {"sparsity": ticket.mask.sparsity, "kept": ticket.mask.kept, "prunable": ticket.mask.total}
-    yield Produced(
-        "ticket", (Output("ticket", "ticket", "ticket", about, copy_of(model), ticket.mask),), metrics
-    )
+    yield Produced("ticket", (Output("ticket", "ticket", "ticket", about, copy_of(model), ticket.mask),), metrics)

@@ -42,9 +42,9 @@ def train_decoder(job: Job[TrainDecoderConfig]) -> Iterator[Yield]:
     check_seedable(splits, what="train-decoder.data")
     encoder = freeze(encoder_from(source, device))
     size = int(source.about["image_size"])
-    decoder = build_decoder(
-        encoder, image_size=size, hints=config.hints, width=config.width, seed=config.seed
-    ).to(device)
+    decoder = build_decoder(encoder, image_size=size, hints=config.hints, width=config.width, seed=config.seed).to(
+        device
+    )
     with torch.no_grad():
         taps = encoder.taps(torch.zeros(1, 3, size, size, device=device))
     n_macs = macs(decoder, taps, t=config.t)

@@ -1,0 +1,1 @@
+"""Files: the one writer, masks, manifests, the run folder, locks."""

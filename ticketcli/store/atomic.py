@@ -51,9 +51,7 @@ def space_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def write_atomic(
-    path: Path, write: Callable[[Path], None], *, check: Callable[[Path], None] | None = None
-) -> None:
+def write_atomic(path: Path, write: Callable[[Path], None], *, check: Callable[[Path], None] | None = None) -> None:
     """Let `write` fill a sibling temporary file, then put it in the place of `path`.
 
     The order is: write, fsync, `check` (which raises to refuse), rename, fsync of the folder. A failure at any point
@@ -82,7 +80,11 @@ def write_atomic(
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, as UTF-8."""
-    write_atomic(path, lambda temporary: temporary.write_bytes(text.encode()) and None)
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(text.encode())
+
+    write_atomic(path, write)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -72,17 +72,13 @@ def read_mask(path: Path) -> tuple[Mask, dict[str, Any]]:
         )
     about = dict(header.metadata["about"])
     try:
-        shapes = {
-            str(name): tuple(int(side) for side in shape) for name, shape in about.pop("shapes").items()
-        }
+        shapes = {str(name): tuple(int(side) for side in shape) for name, shape in about.pop("shapes").items()}
         kept, total = about.pop("kept"), about.pop("total")
         mask = unpack(load_file(path), shapes)
     except CorruptError as error:
         raise CorruptError(error.what, where=f"{path}: {error.where}" if error.where else str(path)) from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CorruptError(
-            f"the mask's {METADATA_KEY} metadata is not usable: {error!r}", where=str(path)
-        ) from None
+        raise CorruptError(f"the mask's {METADATA_KEY} metadata is not usable: {error!r}", where=str(path)) from None
     if mask.kept_by_name != kept or mask.total != total:
         raise CorruptError(
             "the living weights are not as many as recorded",

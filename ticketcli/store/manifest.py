@@ -69,9 +69,7 @@ class FileRecord(_Record):
                 f"the file has {stat.st_size} bytes, {self.size} were written", where=str(path), hint=hint
             )
         if (thorough or stat.st_mtime_ns != self.mtime_ns) and file_sha256(path) != self.sha256:
-            raise CorruptError(
-                "the file's bytes are not the ones that were written", where=str(path), hint=hint
-            )
+            raise CorruptError("the file's bytes are not the ones that were written", where=str(path), hint=hint)
 
 
 def _relative(path: Path, base: Path) -> str:
@@ -138,9 +136,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         raw = json.loads(path.read_text())
         if isinstance(raw, dict) and raw.get("format") != FORMAT:
-            raise CorruptError(
-                f"manifest format {raw.get('format')}, this version reads {FORMAT}", where=str(path)
-            )
+            raise CorruptError(f"manifest format {raw.get('format')}, this version reads {FORMAT}", where=str(path))
         return Manifest.model_validate(raw)
     except (ValueError, ValidationError) as error:
         first = str(error).splitlines()[0]

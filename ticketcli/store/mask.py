@@ -23,9 +23,7 @@ class Mask(Mapping[str, BoolArray]):
     def __init__(self, arrays: Mapping[str, ArrayLike]) -> None:
         own: dict[str, BoolArray] = {}
         for name in sorted(arrays):
-            array = np.array(
-                arrays[name], dtype=np.bool_, order="C"
-            )  # a copy: masks share storage with nobody
+            array = np.array(arrays[name], dtype=np.bool_, order="C")  # a copy: masks share storage with nobody
             array.flags.writeable = False
             own[name] = array
         self._arrays = own

@@ -75,20 +75,14 @@ class Run:
             return None
         generation.mkdir()
         staying = {name: unit for name, unit in manifest.units.items() if name not in leaving}
-        needed = {
-            file.path for unit in staying.values() for out in unit.outputs for file in out.files.values()
-        }
+        needed = {file.path for unit in staying.values() for out in unit.outputs for file in out.files.values()}
         write_manifest(generation, manifest)
         write_manifest(folder, manifest.model_copy(update={"units": staying, "status": "partial"}))
         for name in leaving:
             for output in manifest.units[name].outputs:
                 for file in output.files.values():
                     path = folder / file.path
-                    if (
-                        file.path not in needed
-                        and path.is_file()
-                        and path.resolve().parent == folder.resolve()
-                    ):
+                    if file.path not in needed and path.is_file() and path.resolve().parent == folder.resolve():
                         path.rename(generation / file.path)
         sync_folder(generation)
         sync_folder(folder)

@@ -1,0 +1,1 @@
+"""Tensors in files, under masks, ranked; and randomness by counting."""

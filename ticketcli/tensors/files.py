@@ -75,9 +75,7 @@ def copy_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def load_into(
-    module: nn.Module, tensors: Mapping[str, Tensor], *, where: str, without: Iterable[str] = ()
-) -> None:
+def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str, without: Iterable[str] = ()) -> None:
     """Copy `tensors` into `module`, every name and shape accounted for; nothing is changed unless all fit.
 
     `without` are name prefixes that neither side needs to have in common, such as a head that is replaced.
@@ -86,11 +84,7 @@ def load_into(
         MismatchError: a name is missing or left over, or a shape differs; names it.
     """
     skipped = tuple(without)
-    own = {
-        name: tensor
-        for name, tensor in module.state_dict().items()
-        if not name.startswith(skipped or ("\0",))
-    }
+    own = {name: tensor for name, tensor in module.state_dict().items() if not name.startswith(skipped or ("\0",))}
     given = {name: tensor for name, tensor in tensors.items() if not name.startswith(skipped or ("\0",))}
     hint = "the checkpoint belongs to another architecture or number of classes"
     for name in [*own, *given]:
@@ -130,9 +124,7 @@ def _unflatten(skeleton: Any, tensors: Mapping[str, Tensor]) -> Tree:
     return skeleton["value"]
 
 
-def write_state(
-    path: Path, tree: Tree, *, about: dict[str, Any], check: Callable[[Path], None] | None = None
-) -> None:
+def write_state(path: Path, tree: Tree, *, about: dict[str, Any], check: Callable[[Path], None] | None = None) -> None:
     """Write a nested structure of mappings, lists, tensors and JSON values atomically, and read it back to be sure."""
     tensors: dict[str, Tensor] = {}
     skeleton = _flatten(tree, tensors)

@@ -20,9 +20,7 @@ class MaskedWeights:
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], mask: Mask) -> None:
-        mask.require_same_shapes(
-            {name: tuple(weight.shape) for name, weight in parameters.items()}, of="the network"
-        )
+        mask.require_same_shapes({name: tuple(weight.shape) for name, weight in parameters.items()}, of="the network")
         self.mask = mask
         self._names = list(mask)
         self._weights = [parameters[name] for name in self._names]
@@ -31,9 +29,7 @@ class MaskedWeights:
             for name, weight in zip(self._names, self._weights, strict=True)
         ]
         # float masks in the weights' own type: bool times float is ten times slower on a CPU
-        self._factors = [
-            alive.to(weight.dtype) for alive, weight in zip(self._alive, self._weights, strict=True)
-        ]
+        self._factors = [alive.to(weight.dtype) for alive, weight in zip(self._alive, self._weights, strict=True)]
 
     @torch.no_grad()
     def apply(self) -> None:
@@ -43,7 +39,7 @@ class MaskedWeights:
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
-        """Set the gradients of masked weights to zero. Call it before clipping, so that the norm is the living one's."""
+        """Set the gradients of masked weights to zero. Call it before clipping: the norm is of what lives."""
         gradients: list[Tensor] = []
         factors: list[Tensor] = []
         for weight, factor in zip(self._weights, self._factors, strict=True):
@@ -63,6 +59,4 @@ class MaskedWeights:
         for name, weight, alive in zip(self._names, self._weights, self._alive, strict=True):
             dead = weight[~alive]
             if bool((dead != 0).any()) or bool(torch.signbit(dead).any()):
-                raise TicketError(
-                    "internal error: a masked weight has moved", where=name, hint="please report this"
-                )
+                raise TicketError("internal error: a masked weight has moved", where=name, hint="please report this")

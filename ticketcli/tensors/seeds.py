@@ -27,7 +27,7 @@ def derive(seed: int, purpose: str, *numbers: int) -> int:
 
 
 def uniform_bits(key: int, counters: Counters) -> Counters:
-    """64 random bits for each counter. Source: the splitmix64 finaliser (Steele, Lea and Flood, 2014), applied twice."""
+    """64 random bits for each counter. Source: splitmix64's finaliser (Steele et al., 2014), twice."""
     with np.errstate(over="ignore"):
         x = np.asarray(counters, dtype=np.uint64) * _GOLDEN + np.uint64(key % 2**64)
         for _ in range(2):

@@ -45,9 +45,7 @@ def drop_smallest(weights: Mapping[str, Tensor], mask: Mask, *, fraction: float)
     Source: Algorithm 1, line "prune smallest non-masked p values".
     """
     if not 0 < fraction < 1:
-        raise UsageError(
-            f"fraction is {fraction}", where="fraction", hint="a share between 0 and 1, such as 0.2"
-        )
+        raise UsageError(f"fraction is {fraction}", where="fraction", hint="a share between 0 and 1, such as 0.2")
     count = round(fraction * mask.kept)
     if count == 0:
         raise UsageError(

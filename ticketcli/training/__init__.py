@@ -1,0 +1,1 @@
+"""The one training loop, BatchNorm recalibration, and what is yielded to the shell."""

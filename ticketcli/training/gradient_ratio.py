@@ -49,9 +49,7 @@ def gradient_ratio(
         for name, buffer in model.named_buffers():
             buffer.copy_(buffers[name])
     first, second = (
-        math.sqrt(
-            sum(float(slot[alive].double().square().sum()) for slot, alive in zip(total, living, strict=True))
-        )
+        math.sqrt(sum(float(slot[alive].double().square().sum()) for slot, alive in zip(total, living, strict=True)))
         for total in sums
     )
     return second / first if first > 0 else math.inf

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.training.yields import Snapshot, State
 from ticketcli.units import Duration
 
+Kept = dict[str, dict[str, Tensor]]
 Loss = Callable[[Tensor, Tensor], dict[str, Tensor]]
 _LOOK_EVERY = 10
 
@@ -59,14 +61,12 @@ def build_optimizer(config: Training, parameters: list[nn.Parameter]) -> torch.o
     """A fresh optimiser: nothing of an earlier round survives in it."""
     if config.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(
-        parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-    )
+    return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
 def train(
     run: Run, *, resume: State | None = None, keep: Mapping[int, str] | None = None
-) -> Iterator[Progress | Snapshot]:
+) -> Generator[Progress | Snapshot, None, Kept]:
     """Train `run.model` in place; masked weights stay exactly +0.0 throughout.
 
     Gradients are masked before they are clipped and before the optimiser sees them, so neither momentum nor decay
@@ -90,7 +90,7 @@ def train(
     parameters = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
     optimizer = build_optimizer(run.config, parameters)
     masked = None if run.mask is None else MaskedWeights(run.prunable, run.mask)
-    kept: dict[str, dict[str, Tensor]] = {}
+    kept: Kept = {}
     iteration = 0
     if resume is not None:
         iteration, kept = _restore(run, optimizer, resume)
@@ -124,15 +124,13 @@ def train(
         if iteration in keep:
             kept[keep[iteration]] = copy_of(run.model)
         yield Progress(run.what, iteration, total, values)
-        yield Snapshot(lambda: _capture(run, optimizer, iteration, kept))
+        yield Snapshot(partial(_capture, run, optimizer, iteration, kept))
     if masked is not None:
         masked.require_masked()
     return kept
 
 
-def _capture(
-    run: Run, optimizer: torch.optim.Optimizer, iteration: int, kept: dict[str, dict[str, Tensor]]
-) -> State:
+def _capture(run: Run, optimizer: torch.optim.Optimizer, iteration: int, kept: Kept) -> State:
     return {
         "iteration": iteration,
         "model": copy_of(run.model),
@@ -145,14 +143,10 @@ def _capture(
     }
 
 
-def _restore(
-    run: Run, optimizer: torch.optim.Optimizer, state: State
-) -> tuple[int, dict[str, dict[str, Tensor]]]:
+def _restore(run: Run, optimizer: torch.optim.Optimizer, state: State) -> tuple[int, Kept]:
     now = {} if run.mask is None else pack(run.mask)
     saved = state["mask"]
-    if now.keys() != saved.keys() or any(
-        bits.tobytes() != saved[name].numpy().tobytes() for name, bits in now.items()
-    ):
+    if now.keys() != saved.keys() or any(bits.tobytes() != saved[name].numpy().tobytes() for name, bits in now.items()):
         raise CorruptError(
             "the saved state was made under another mask",
             where=run.what,
