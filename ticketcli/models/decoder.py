@@ -37,9 +37,15 @@ class UpBlock(nn.Module):
         """[N, C_in, h, w] -> [N, C_out, scale h, scale w]."""
         through = x if self.shortcut is None else self.shortcut(x)  # 1x1 and nearest commute: the cheap order
         if self.scale != 1:
-            x, through = (F.interpolate(part, scale_factor=self.scale, mode="nearest") for part in (x, through))
+            x, through = _enlarge(x, self.scale), _enlarge(through, self.scale)
         y = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(y)) + through)
+
+
+def _enlarge(x: Tensor, scale: int) -> Tensor:
+    """Nearest upsampling, [N, C, h, w] -> [N, C, scale h, scale w]; several times faster here than `interpolate`."""
+    n, c, h, w = x.shape
+    return x[:, :, :, None, :, None].expand(n, c, h, scale, w, scale).reshape(n, c, h * scale, w * scale)
 
 
 class Decoder(nn.Module):

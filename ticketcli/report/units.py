@@ -41,10 +41,11 @@ def units_table(manifest: Manifest) -> str:
         ),
         "gradient ratio": lambda m: "" if m.get("gradient_ratio") is None else f"{m['gradient_ratio']:.3g}",
     }
-    cells = {name: [text(unit.metrics) for unit in manifest.units.values()] for name, text in spec.items()}
+    units = dict(sorted(manifest.units.items(), key=lambda item: item[1].metrics.get("metrics_end", 0)))
+    cells = {name: [text(unit.metrics) for unit in units.values()] for name, text in spec.items()}
     shown = [name for name, column in cells.items() if any(column)]
     rows = []
-    for index, (name, unit) in enumerate(manifest.units.items()):
+    for index, (name, unit) in enumerate(units.items()):
         size = human_bytes(sum(file.size for file in own_files(unit)))
         rows.append([name, *(cells[column][index] for column in shown), size, human_seconds(unit.seconds)])
     right = [*shown, "written", "time"]

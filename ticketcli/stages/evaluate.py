@@ -7,8 +7,7 @@ from typing import Any
 
 from ticketcli.data.batches import in_order
 from ticketcli.errors import InputMissing
-from ticketcli.metrics.classification import accuracy
-from ticketcli.metrics.reconstruction import psnr
+from ticketcli.metrics.quality import Rebuild, quality
 from ticketcli.models.architectures import prunable
 from ticketcli.models.cost import parameters
 from ticketcli.recipe.configs import Data, EvaluateConfig
@@ -44,14 +43,15 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     if config.recalibrate_bn:
         recalibrate(model, calibration_batches(splits, config.recalibrate_bn, device))
     images = splits.test if config.split == "test" else splits.validation
-    correct, total = accuracy(model, in_order(images, splits.normalization, config.batch, device))
+    rebuild = None
+    if "decoder" in job.inputs:
+        decoder = decoder_from(job.inputs["decoder"], model, device)
+        rebuild = Rebuild(decoder, splits.normalization.denormalize, float(job.inputs["decoder"].about["t"]))
     found: dict[str, Any] = {
         "of": source.ref,
         "split": config.split,
         "data": data.model_dump(mode="json", exclude_defaults=True),
-        "top1": correct / total,
-        "correct": correct,
-        "n": total,
+        **quality(model, in_order(images, splits.normalization, config.batch, device), rebuild),
         "parameters": parameters(model),
         "recalibrated_on": config.recalibrate_bn,
     }
@@ -60,9 +60,4 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
             "sparsity": source.mask.sparsity,
             "network_sparsity": source.mask.dropped / parameters(model),
         }
-    if "decoder" in job.inputs:
-        decoder = decoder_from(job.inputs["decoder"], model, device)
-        for name, t in (("psnr", float(job.inputs["decoder"].about["t"])), ("psnr_without_hints", 0.0)):
-            batches = in_order(images, splits.normalization, config.batch, device)
-            found[name] = psnr(model, decoder, batches, splits.normalization.denormalize, t=t)
     yield Produced("metrics", (Output("metrics", "metrics", "metrics", found, {}),), found)

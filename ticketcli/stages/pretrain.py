@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ticketcli.data.batches import in_order
 from ticketcli.events import Note
-from ticketcli.metrics.classification import accuracy
+from ticketcli.metrics.quality import quality
 from ticketcli.models.architectures import ARCHITECTURES, build_encoder, prunable
 from ticketcli.models.cost import parameters
 from ticketcli.recipe.configs import PretrainConfig
@@ -43,13 +43,12 @@ def pretrain(job: Job[PretrainConfig]) -> Iterator[Yield]:
     )
     points = {point.iterations(batches.per_epoch): kept_name(point) for point in config.keep}
     kept = yield from train(run, resume=job.resume, keep=points)
-    correct, total = accuracy(model, in_order(splits.validation, splits.normalization, 512, device))
+    found = quality(model, in_order(splits.validation, splits.normalization, 512, device))
     about = about_source(config, splits.train.class_names, splits.normalization)
     outputs = [Output("dense", "dense", "dense", about, copy_of(model))]
     for name in points.values():
         outputs.append(Output(name, "kept", name, {**about, "point": name}, kept[name]))
-    metrics: dict[str, Any] = {"validation": {"top1": correct / total, "correct": correct, "n": total}}
-    metrics["parameters"] = parameters(model)
+    metrics: dict[str, Any] = {"validation": found, "parameters": parameters(model)}
     yield Produced("dense", tuple(outputs), metrics)
 
 

@@ -17,8 +17,7 @@ from ticketcli.data.batches import Batches, in_order
 from ticketcli.data.images import Splits
 from ticketcli.errors import TicketError, UsageError
 from ticketcli.events import Measured, Note
-from ticketcli.metrics.classification import accuracy
-from ticketcli.metrics.reconstruction import psnr
+from ticketcli.metrics.quality import Rebuild, quality
 from ticketcli.models.architectures import prunable
 from ticketcli.models.cost import parameters
 from ticketcli.models.decoder import Decoder
@@ -44,7 +43,7 @@ from ticketcli.training.recalibrate import recalibrate
 from ticketcli.training.yields import Loaded, Output, Produced, Yield
 from ticketcli.units import Duration
 
-_RATIO_BATCHES = 4
+_RATIO_BATCHES = 2
 
 
 def prune(job: Job[PruneConfig]) -> Iterator[Yield]:
@@ -217,14 +216,9 @@ class _Rounds:
         MaskedWeights(self.weights, self.mask).apply()
 
     def _measure(self) -> dict[str, Any]:
-        splits, device = self.splits, self.device
-        correct, total = accuracy(self.model, in_order(splits.validation, splits.normalization, 512, device))
-        found: dict[str, Any] = {"top1": correct / total, "correct": correct, "n": total}
-        if self.decoder is not None:
-            for name, t in (("psnr", self.t), ("psnr_without_hints", 0.0)):
-                images = in_order(splits.validation, splits.normalization, 256, device)
-                found[name] = psnr(self.model, self.decoder, images, splits.normalization.denormalize, t=t)
-        return found
+        normalization = self.splits.normalization
+        rebuild = None if self.decoder is None else Rebuild(self.decoder, normalization.denormalize, self.t)
+        return quality(self.model, in_order(self.splits.validation, normalization, 256, self.device), rebuild)
 
     def _measure_unhealed(self) -> dict[str, Any]:
         """The ticket as it leaves the round: with its checkpoint's BatchNorm statistics, and with its own."""

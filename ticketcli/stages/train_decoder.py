@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ticketcli.data.batches import in_order
 from ticketcli.events import Note
-from ticketcli.metrics.reconstruction import psnr
+from ticketcli.metrics.quality import Rebuild, quality
 from ticketcli.models.cost import macs, parameters
 from ticketcli.models.decoder import build_decoder
 from ticketcli.recipe.configs import TrainDecoderConfig
@@ -59,16 +59,8 @@ def train_decoder(job: Job[TrainDecoderConfig]) -> Iterator[Yield]:
     run = Run("train-decoder", decoder, loss, batches, config, config.epochs, {})
     yield from train(run, resume=job.resume)
     freeze(decoder)
-    quality = {
-        name: psnr(
-            encoder,
-            decoder,
-            in_order(splits.validation, splits.normalization, 256, device),
-            splits.normalization.denormalize,
-            t=t,
-        )
-        for name, t in (("psnr", config.t), ("psnr_without_hints", 0.0))
-    }
+    rebuild = Rebuild(decoder, splits.normalization.denormalize, config.t)
+    found = quality(encoder, in_order(splits.validation, splits.normalization, 256, device), rebuild)
     about = {
         "hints": list(config.hints),
         "t": config.t,
@@ -77,5 +69,5 @@ def train_decoder(job: Job[TrainDecoderConfig]) -> Iterator[Yield]:
         "arch": source.about["arch"],
         "data": data.model_dump(mode="json", exclude_defaults=True),
     }
-    metrics = {"validation": quality, "parameters": parameters(decoder), "macs": n_macs}
+    metrics = {"validation": found, "parameters": parameters(decoder), "macs": n_macs}
     yield Produced("decoder", (Output("decoder", "decoder", "decoder", about, copy_of(decoder)),), metrics)

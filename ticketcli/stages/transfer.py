@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ticketcli.data.batches import in_order
 from ticketcli.errors import InputMissing
 from ticketcli.events import Note
-from ticketcli.metrics.classification import accuracy
+from ticketcli.metrics.quality import quality
 from ticketcli.models.architectures import build_encoder, new_head, prunable
 from ticketcli.models.cost import parameters
 from ticketcli.recipe.configs import TransferConfig
@@ -47,8 +47,7 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
     yield from train(run, resume=job.resume)
     metrics: dict[str, Any] = {}
     for name, images in (("validation", splits.validation), ("test", splits.test)):
-        correct, total = accuracy(model, in_order(images, splits.normalization, 512, device))
-        metrics[name] = {"top1": correct / total, "correct": correct, "n": total}
+        metrics[name] = quality(model, in_order(images, splits.normalization, 512, device))
     metrics["sparsity"] = sparsity
     metrics["network_sparsity"] = mask.dropped / parameters(model) if mask is not None else 0.0
     about = {
