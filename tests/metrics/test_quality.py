@@ -1,0 +1,63 @@
+import pytest
+import torch
+from torch import nn
+
+from ticketcli.metrics.quality import Rebuild, quality
+
+
+class Toy(nn.Module):
+    """Its tap is the image; it says the label that the first pixel holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(3)
+
+    def taps(self, x):
+        assert not self.training
+        return {"layer1": x}
+
+    def classify(self, code):
+        return nn.functional.one_hot(code[:, 0, 0, 0].long().clamp(0, 9), 10).float()
+
+
+class Copy(nn.Module):
+    """Gives the image back, off by `error`."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def forward(self, taps, *, t):
+        return taps["layer1"] + self.error * (1 - t)
+
+
+def batch(values, labels):
+    return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 3, 4, 4), torch.tensor(labels)
+
+
+def test_accuracy_counts_every_image_once_over_uneven_batches():
+    found = quality(Toy(), [batch([1, 2, 3], [1, 2, 0]), batch([4], [4])])
+    assert found == {"top1": 0.75, "correct": 3, "n": 4}
+
+
+def test_psnr_is_the_mean_over_images_in_decibel():
+    found = quality(Toy(), [batch([0.5, 0.5], [0, 0])], Rebuild(Copy(0.1), lambda x: x, t=0.0))
+    assert found["psnr"] == pytest.approx(20.0, abs=1e-4)
+
+
+def test_psnr_is_measured_with_and_without_hints():
+    found = quality(Toy(), [batch([0.5], [0])], Rebuild(Copy(0.1), lambda x: x, t=0.9))
+    assert found["psnr"] == pytest.approx(40.0, abs=1e-3)
+    assert found["psnr_without_hints"] == pytest.approx(20.0, abs=1e-4)
+
+
+def test_images_are_clipped_before_they_are_compared():
+    found = quality(Toy(), [batch([1.0], [1])], Rebuild(Copy(5.0), lambda x: x, t=0.0))
+    assert found["psnr"] == pytest.approx(100.0)
+
+
+def test_modes_are_put_back_as_they_were():
+    model, decoder = Toy().train(), Copy(0.1).train()
+    quality(model, [batch([1], [1])], Rebuild(decoder, lambda x: x, t=0.1))
+    assert model.training
+    assert decoder.training

@@ -1,0 +1,86 @@
+import pytest
+import torch
+
+from ticketcli.errors import UsageError
+from ticketcli.models.architectures import ARCHITECTURES, build_encoder
+from ticketcli.models.cost import parameters
+from ticketcli.models.decoder import build_decoder
+
+HINTS = ("layer3", "layer4")
+
+
+def pair(hints=HINTS, width=1.0, arch="resnet_small"):
+    encoder = build_encoder(arch, n_classes=5, seed=0)
+    size = ARCHITECTURES[arch].image_size
+    return encoder, build_decoder(encoder, image_size=size, hints=hints, width=width, seed=0)
+
+
+@pytest.mark.parametrize("arch", list(ARCHITECTURES))
+@pytest.mark.parametrize("hints", [(), ("layer4",), HINTS, ("layer2", "layer3"), ("layer1",)])
+@pytest.mark.parametrize("width", [1.0, 0.25, 0.125])
+def test_an_image_goes_round_in_its_own_shape(arch, hints, width):
+    encoder, decoder = pair(hints, width, arch)
+    images = torch.randn(2, 3, ARCHITECTURES[arch].image_size, ARCHITECTURES[arch].image_size)
+    assert decoder(encoder.taps(images), t=0.1).shape == images.shape
+
+
+def test_every_stage_rebuilds_the_tap_of_its_resolution():
+    encoder, decoder = pair()
+    taps = encoder.eval().taps(torch.randn(2, 3, 32, 32))
+    x = taps["layer4"]
+    for name in ("layer4", "layer3", "layer2", "layer1"):
+        x = decoder.get_submodule(name)(x)
+        assert x.shape == taps[name].shape
+        assert float(x.detach().min()) >= 0  # after ReLU, like the tap
+
+
+def test_a_narrower_decoder_is_smaller():
+    sizes = [parameters(pair(width=width)[1]) for width in (1.0, 0.25, 0.125)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[2] < sizes[0] / 4
+
+
+def test_hints_are_mixed_in_as_equation_10_says():
+    _, decoder = pair(hints=("layer4",))
+    decoder.eval()
+    code = torch.rand(1, 128, 4, 4)
+    own = decoder.layer4(code)
+    seen = []
+    decoder.layer3.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    decoder({"layer4": code}, t=0.3)
+    assert torch.allclose(seen[0], 0.7 * own + 0.3 * code)
+
+
+def test_without_t_hints_do_not_count():
+    encoder, decoder = pair()
+    taps = encoder.eval().taps(torch.randn(2, 3, 32, 32))
+    decoder.eval()
+    other = {**taps, "layer3": torch.zeros_like(taps["layer3"])}
+    assert torch.equal(decoder(taps, t=0.0), decoder(other, t=0.0))
+    assert not torch.equal(decoder(taps, t=0.1), decoder(other, t=0.1))
+
+
+def test_gradients_reach_the_encoder_through_hints_and_through_the_code():
+    encoder, decoder = pair()
+    decoder.requires_grad_(False).eval()
+    taps = encoder.taps(torch.randn(2, 3, 32, 32))
+    for tap in taps.values():
+        tap.retain_grad()
+    decoder(taps, t=0.1).square().mean().backward()
+    assert float(taps["layer4"].grad.abs().sum()) > 0
+    assert float(encoder.layer1[0].conv1.weight.grad.abs().sum()) > 0
+    assert all(parameter.grad is None for parameter in decoder.parameters())
+
+
+def test_building_a_decoder_leaves_the_encoder_as_it_was():
+    encoder = build_encoder("resnet_small", n_classes=5, seed=0).train()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    build_decoder(encoder, image_size=32, hints=HINTS, width=1.0, seed=0)
+    assert encoder.training
+    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
+
+
+def test_an_unknown_hint_is_refused_with_a_suggestion():
+    with pytest.raises(UsageError, match="no tap 'layer5'") as caught:
+        pair(hints=("layer5",))
+    assert "did you mean" in caught.value.hint
