@@ -17,7 +17,8 @@ from ticketcli.tensors.select import drop_count, drop_smallest
 @st.composite
 def nets(draw, values=(-1.0, 0.0, 1.0)):
     """A few small tensors and a mask under which at least two weights live."""
-    shapes = draw(st.lists(st.sampled_from([(1,), (3,), (2, 3), (4, 1, 2), (17,)]), min_size=1, max_size=4)) + [(3,)]
+    shapes = draw(st.lists(st.sampled_from([(1,), (3,), (2, 3), (4, 1, 2), (17,)]), min_size=1, max_size=4))
+    shapes.append((3,))
     weights, alive = {}, {}
     for number, shape in enumerate(shapes):
         size = int(np.prod(shape))

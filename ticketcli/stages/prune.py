@@ -40,7 +40,7 @@ from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.training.gradient_ratio import gradient_ratio
 from ticketcli.training.loop import Run, train
 from ticketcli.training.recalibrate import recalibrate
-from ticketcli.training.yields import Loaded, Output, Produced, Yield
+from ticketcli.training.yields import Output, Produced, Yield
 from ticketcli.units import Duration
 
 _RATIO_BATCHES = 2
@@ -89,19 +89,17 @@ class _Rounds:
             self.t = float(job.inputs["decoder"].about["t"])
         shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
         self.mask = Mask.full(shapes)
-        self.start = self._rewound(source)
+        self.start = _Values(source.values, "encoder")  # round 1 begins with theta_pre, whatever is rewound to
         if job.before is not None:
             assert job.before.mask is not None
             job.before.mask.require_same_shapes(shapes, of=source.ref)
             self.mask = job.before.mask
-            if self.config.rewind == "none":
-                self.start = _Values(job.before.values, "")
+            self.start = _Values(job.before.values, "") if self.config.rewind == "none" else self._rewound()
 
-    def _rewound(self, source: Loaded) -> _Values:
+    def _rewound(self) -> _Values:
+        """What a ticket's living weights are set back to; BatchNorm statistics and head too."""
         role = "rewind" if "rewind" in self.job.inputs else "encoder"
-        values = self.job.inputs[role].values
-        load_into(self.model, values, where=self.job.inputs[role].ref)
-        return _Values(values, role)
+        return _Values(self.job.inputs[role].values, role)
 
     def describe(self) -> str:
         config = self.config
@@ -125,6 +123,8 @@ class _Rounds:
         if self.config.rewind == "none":
             self._enforce()
             self.start = _Values(copy_of(self.model), "")
+        else:
+            self.start = self._rewound()
         metrics["unhealed"] = self._measure_unhealed()
         metrics |= _counts(self.mask, parameters(self.model)) | {"dropped": before.kept - self.mask.kept}
         metrics |= {"criterion": self.config.criterion, **selection.report}
