@@ -95,3 +95,24 @@ def test_in_order_shows_every_image_once():
 def test_an_unknown_augmentation_is_refused():
     with pytest.raises(UsageError, match="unknown augmentation 'flip'"):
         batches(augment="flip")
+
+
+def test_crops_move_down_and_right_independently():
+    """Each image holds its own coordinates: channel 0 counts rows, channel 1 counts columns, from 1."""
+    rows, columns = torch.meshgrid(torch.arange(1, 9), torch.arange(1, 9), indexing="ij")
+    one = torch.stack([rows, columns, rows], dim=2).to(torch.uint8)
+    held = ImageSet(one.repeat(64, 1, 1, 1), torch.arange(64), tuple(map(str, range(64))))
+    made = Batches(held, normalization=PLAIN, batch=64, seed=0, augment="shift", device=CPU)
+    middle = (made.at(0, 0)[0][:, :2, 4, 4] * 255).round().long() - 5  # [64, 2]: how far each image was moved
+    assert len({tuple(moved.tolist()) for moved in middle}) > 15  # of 25; moving on the diagonal alone gives 5
+    assert middle.unique().tolist() == [-2, -1, 0, 1, 2]
+
+
+@pytest.mark.parametrize("contiguous", [True, False])
+def test_normalising_leaves_its_input_alone(contiguous):
+    pixels = images().images.float()
+    if not contiguous:
+        pixels = pixels.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)  # planes in memory: no copy is needed
+    before = pixels.clone()
+    Normalization((0.5,) * 3, (0.25,) * 3).normalize(pixels)
+    assert torch.equal(pixels, before)

@@ -61,3 +61,32 @@ def test_modes_are_put_back_as_they_were():
     quality(model, [batch([1], [1])], Rebuild(decoder, lambda x: x, t=0.1))
     assert model.training
     assert decoder.training
+
+
+def test_psnr_of_unequal_images_is_the_mean_of_decibels_not_of_errors():
+    """Errors of 0.1 and 0.01 are 20 and 40 dB: 30 in the mean, and 22.97 from the mean error."""
+
+    class Uneven(Copy):
+        def forward(self, taps, *, t):
+            return taps["layer1"] + torch.tensor([0.1, 0.01]).view(2, 1, 1, 1)
+
+    found = quality(Toy(), [batch([0.5, 0.5], [0, 0])], Rebuild(Uneven(0.0), lambda x: x, t=0.0))
+    assert found["psnr"] == pytest.approx(30.0, abs=1e-3)
+
+
+def test_both_images_are_denormalised_before_they_are_compared():
+    found = quality(Toy(), [batch([1.0], [0])], Rebuild(Copy(0.4), lambda x: 0.25 * x + 0.5, t=0.0))
+    assert found["psnr"] == pytest.approx(20.0, abs=1e-4)
+
+
+def test_the_decoder_is_measured_in_eval_mode_and_modes_survive_an_error():
+    class Broken(Copy):
+        def forward(self, taps, *, t):
+            assert not self.training
+            raise ValueError("broken")
+
+    model, decoder = Toy().train(), Broken(0.1).train()
+    model.bn.eval()  # frozen on purpose
+    with pytest.raises(ValueError, match="broken"):
+        quality(model, [batch([1], [1])], Rebuild(decoder, lambda x: x, t=0.1))
+    assert (model.training, model.bn.training, decoder.training) == (True, False, True)

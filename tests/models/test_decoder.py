@@ -4,7 +4,8 @@ import torch
 from ticketcli.errors import UsageError
 from ticketcli.models.architectures import ARCHITECTURES, build_encoder
 from ticketcli.models.cost import parameters
-from ticketcli.models.decoder import build_decoder
+from ticketcli.models.decoder import Decoder, build_decoder
+from ticketcli.tensors.seeds import generator
 
 HINTS = ("layer3", "layer4")
 
@@ -74,9 +75,11 @@ def test_gradients_reach_the_encoder_through_hints_and_through_the_code():
 
 def test_building_a_decoder_leaves_the_encoder_as_it_was():
     encoder = build_encoder("resnet_small", n_classes=5, seed=0).train()
+    encoder.bn1.eval()  # frozen on purpose
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     build_decoder(encoder, image_size=32, hints=HINTS, width=1.0, seed=0)
     assert encoder.training
+    assert not encoder.bn1.training
     assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
 
 
@@ -84,3 +87,57 @@ def test_an_unknown_hint_is_refused_with_a_suggestion():
     with pytest.raises(UsageError, match="no tap 'layer5'") as caught:
         pair(hints=("layer5",))
     assert "did you mean" in caught.value.hint
+
+
+def leaves(**shapes):
+    """Taps that do not hang together, so that a gradient has come by one way only."""
+    return {name: torch.rand(shape, requires_grad=True) for name, shape in shapes.items()}
+
+
+def test_gradients_pass_through_each_hint_alone_and_through_the_code_alone():
+    _, with_hint = pair(hints=("layer3",))
+    _, without = pair(hints=())
+    taps = leaves(layer3=(2, 64, 8, 8), layer4=(2, 128, 4, 4))
+    with_hint(taps, t=0.1).square().mean().backward()
+    assert float(taps["layer3"].grad.abs().sum()) > 0
+    taps = leaves(layer3=(2, 64, 8, 8), layer4=(2, 128, 4, 4))
+    without(taps, t=0.1).square().mean().backward()
+    assert float(taps["layer4"].grad.abs().sum()) > 0
+    assert taps["layer3"].grad is None
+
+
+def strided(**changes):
+    """The mirror of an encoder whose stem divides the resolution by four, with stages of unequal depth."""
+    settings = {"image_size": 32, "hints": (), "width": 1.0, "draw": generator(0, "x")} | changes
+    return Decoder({"layer1": (8, 8), "layer2": (24, 4)}, (1, 3), **settings)
+
+
+def test_the_strides_of_the_stem_are_made_good_at_the_end():
+    taps = leaves(layer1=(2, 8, 8, 8), layer2=(2, 24, 4, 4))
+    assert strided()(taps, t=0.1).shape == (2, 3, 32, 32)
+
+
+def test_stage_counts_are_the_encoders_turned_round():
+    assert [len(strided().get_submodule(name)) for name in ("layer2", "layer1")] == [3, 1]
+
+
+def test_blocks_are_never_narrower_than_eight_channels_inside():
+    assert strided(width=0.125).layer1[0].conv1.out_channels == 8
+
+
+def test_an_image_that_doubling_does_not_reach_is_refused():
+    with pytest.raises(UsageError, match="cannot upsample from 8 to 33 pixels"):
+        strided(image_size=33)
+
+
+def test_a_hint_named_twice_is_refused():
+    with pytest.raises(UsageError, match="a hint is named twice"):
+        strided(hints=("layer1", "layer1"))
+
+
+def test_the_same_seed_gives_the_same_decoder_and_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    one, two = (strided().state_dict().values() for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert not torch.equal(strided().head.weight, strided(draw=generator(1, "x")).head.weight)

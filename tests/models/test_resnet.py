@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.resnet import ResNet as TorchvisionResNet
@@ -35,16 +36,18 @@ def test_taps_come_in_order_with_halving_resolution():
 def test_logits_are_those_of_the_last_tap():
     model = encoder().eval()
     images = torch.randn(3, 3, 32, 32)
-    assert torch.equal(model(images), model.classify(model.taps(images)["layer4"]))
+    code = model.taps(images)["layer4"]
+    assert torch.equal(model(images), model.classify(code))
+    assert torch.equal(model(images), model.fc(code.mean(dim=(2, 3))))  # average pooling
 
 
 def test_the_same_seed_gives_the_same_bytes_and_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     one, two, other = encoder(0), encoder(0), encoder(1)
+    new_head(other, 7, generator(0, "head"))
+    assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
     assert not torch.equal(one.conv1.weight, other.conv1.weight)
-    torch.set_rng_state(before)
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_every_convolution_but_the_stem_is_prunable():
@@ -68,3 +71,9 @@ def test_every_architecture_builds_and_says_its_size():
         model = build_encoder(name, n_classes=3, seed=0).eval()
         assert model(torch.zeros(1, 3, known.image_size, known.image_size)).shape == (1, 3)
         assert np.isfinite(float(model.fc.weight.detach().sum()))
+
+
+def test_convolutions_start_from_hes_draw_by_fan_out():
+    """The first convolution of a widening block has twice as many outputs as inputs, so fan in would show."""
+    weight = encoder().layer4[0].conv1.weight.detach()
+    assert float(weight.std()) == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.02)

@@ -72,8 +72,7 @@ def run_recipe(
 
     for position, name in enumerate(todo, 1):
         if not quiet:
-            left = _time_left(started, position - 1, len(todo))
-            print(f"[{position}/{len(todo)}{left}]", end=" ", file=sys.stderr, flush=True)
+            print(f"[{position}/{len(todo)}]", end=" ", file=sys.stderr, flush=True)
         drive(
             [name],
             folder,
@@ -91,9 +90,3 @@ def run_recipe(
 
     report = run_report(parsed, folder)
     print(json.dumps(report.as_json()) if as_json else report.as_text(folder.root))
-
-
-def _time_left(started: float, done: int, total: int) -> str:
-    if done == 0:
-        return ""
-    return f", about {human_seconds((time.monotonic() - started) / done * (total - done))} left"

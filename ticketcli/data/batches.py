@@ -67,7 +67,7 @@ class Batches:
         """Images float32 [B, 3, H, W], normalised, and labels int64 [B]."""
         chosen = self._order_of(epoch)[step * self.batch : (step + 1) * self.batch]
         rows = self._pixel_rows(chosen, epoch)
-        images = self.pixels[rows.to(self.device)].view(len(chosen), self.height, self.width, 3)
+        images = self.pixels.index_select(0, rows.to(self.device)).view(len(chosen), self.height, self.width, 3)
         labels = self.labels[torch.from_numpy(chosen).to(self.device)]
         return self.normalization.normalize(images), labels
 

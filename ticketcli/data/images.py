@@ -35,9 +35,10 @@ class Normalization:
 
     def normalize(self, images: Tensor) -> Tensor:
         """Bytes [N, H, W, 3] -> float32 [N, 3, H, W], normalised."""
-        scale = torch.tensor([1 / (255 * std) for std in self.std], device=images.device)
+        scale = torch.tensor([1 / (255 * std) for std in self.std], device=images.device).view(1, 3, 1, 1)
         shift = torch.tensor([mean / std for mean, std in zip(self.mean, self.std, strict=True)], device=images.device)
-        return (images.to(torch.float32) * scale - shift).permute(0, 3, 1, 2).contiguous()
+        planes = images.permute(0, 3, 1, 2).to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        return planes.mul_(scale).sub_(shift.view(1, 3, 1, 1))
 
     def denormalize(self, images: Tensor) -> Tensor:
         """Normalised [N, 3, H, W] -> the same images in units where black is 0 and white is 1, not clipped."""

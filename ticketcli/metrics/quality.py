@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ticketcli.tensors.modes import evaluating
+
 _FLOOR = 1e-10  # a perfect image counts 100 dB
 Batch = tuple[Tensor, Tensor]
 
@@ -30,31 +32,26 @@ class Rebuild:
 
 @torch.no_grad()
 def quality(encoder: Any, batches: Iterable[Batch], rebuild: Rebuild | None = None) -> dict[str, Any]:
-    """Measure an encoder, in eval mode (restored afterwards), each image seen once.
+    """Measure an encoder, in eval mode (every module's mode is restored, errors or not), each image seen once.
 
     Returns:
         top1 in [0, 1], correct and n; with `rebuild` also psnr (dB, with hints) and psnr_without_hints (t = 0, which
         exposes a decoder that lives on its hints): means over images of the PSNR, both images clipped to [0, 1].
     """
-    modes = encoder.training, rebuild is not None and rebuild.decoder.training
-    encoder.eval()
-    if rebuild is not None:
-        rebuild.decoder.eval()
     correct = n = 0
     decibels = {"psnr": 0.0, "psnr_without_hints": 0.0}
-    for images, labels in batches:
-        taps = encoder.taps(images)
-        correct += int((encoder.classify(taps[next(reversed(taps))]).argmax(dim=1) == labels).sum())
-        n += len(labels)
-        if rebuild is not None:
-            wanted = rebuild.denormalize(images).clamp(0, 1)
-            for name, t in (("psnr", rebuild.t), ("psnr_without_hints", 0.0)):
-                error = (rebuild.denormalize(rebuild.decoder(taps, t=t)).clamp(0, 1) - wanted).square()
-                decibels[name] += float(_decibels(error.mean(dim=(1, 2, 3))).sum())
-    encoder.train(modes[0])
+    with evaluating(encoder) if rebuild is None else evaluating(encoder, rebuild.decoder):
+        for images, labels in batches:
+            taps = encoder.taps(images)
+            correct += int((encoder.classify(taps[next(reversed(taps))]).argmax(dim=1) == labels).sum())
+            n += len(labels)
+            if rebuild is not None:
+                wanted = rebuild.denormalize(images).clamp(0, 1)
+                for name, t in (("psnr", rebuild.t), ("psnr_without_hints", 0.0)):
+                    error = (rebuild.denormalize(rebuild.decoder(taps, t=t)).clamp(0, 1) - wanted).square()
+                    decibels[name] += float(_decibels(error.mean(dim=(1, 2, 3))).sum())
     found: dict[str, Any] = {"top1": correct / n, "correct": correct, "n": n}
     if rebuild is not None:
-        rebuild.decoder.train(modes[1])
         found |= {name: total / n for name, total in decibels.items()}
     return found
 

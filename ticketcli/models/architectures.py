@@ -56,5 +56,6 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def new_head(model: ResNet, n_classes: int, draw: torch.Generator) -> None:
     """Replace the classifier by a fresh one of `n_classes`."""
-    model.fc = nn.Linear(model.fc.in_features, n_classes)
+    with torch.random.fork_rng(devices=[]):  # the global generator is not touched
+        model.fc = nn.Linear(model.fc.in_features, n_classes)
     initialise(model.fc, draw)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ticketcli.tensors.modes import evaluating
+
 
 def parameters(module: nn.Module) -> int:
     """The number of parameters; buffers such as BatchNorm's statistics do not count."""
@@ -28,11 +30,10 @@ def macs(module: nn.Module, *inputs: Any, **settings: Any) -> int:
     handles = [
         part.register_forward_hook(count) for part in module.modules() if isinstance(part, (nn.Conv2d, nn.Linear))
     ]
-    was_training = module.training
     try:
-        module.eval()(*inputs, **settings)
+        with evaluating(module):
+            module(*inputs, **settings)
     finally:
-        module.train(was_training)
         for handle in handles:
             handle.remove()
     return total

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ticketcli.errors import UsageError, did_you_mean
 from ticketcli.models.resnet import ResNet, initialise
+from ticketcli.tensors.modes import evaluating
 from ticketcli.tensors.seeds import generator
 
 _LEAST_WIDTH = 8
@@ -61,9 +62,13 @@ class Decoder(nn.Module):
         image_size: side of the image in pixels.
         hints: names of the taps that are mixed in.
         width: inner width of the blocks, as a share of the encoder's, at least 8 channels.
-        draw: source of the initial values.
+        draw: source of the initial values; the global generator is not touched.
+
+    Raises:
+        UsageError: a hint is no tap or is named twice, or no whole number of doublings leads to the image.
     """
 
+    @torch.random.fork_rng(devices=[])  # torch's own first draw, which `initialise` replaces, stays in here
     def __init__(
         self,
         shapes: Mapping[str, tuple[int, int]],
@@ -91,9 +96,14 @@ class Decoder(nn.Module):
         while side < image_size:  # a stem that strided
             tail.append(self._stage(n_in, n_in, 2, 1, width))
             side *= 2
+        if side != image_size:
+            raise UsageError(
+                f"cannot upsample from {shapes[self.order[-1]][1]} to {image_size} pixels", where="image_size"
+            )
         self.tail = nn.Sequential(*tail)
         self.head = nn.Conv2d(n_in, 3, 3, 1, 1)
         initialise(self, draw)
+        nn.init.kaiming_normal_(self.head.weight, mode="fan_in", nonlinearity="linear", generator=draw)
 
     @staticmethod
     def _stage(n_in: int, n_out: int, scale: int, depth: int, width: float) -> nn.Sequential:
@@ -124,13 +134,11 @@ def build_decoder(encoder: ResNet, *, image_size: int, hints: Sequence[str], wid
     """The mirror of `encoder`, with a seeded random draw of its weights; the encoder is left as it was.
 
     Raises:
-        UsageError: a hint is no tap.
+        UsageError: a hint is no tap or is named twice, or the encoder's strides are not whole.
     """
-    was_training = encoder.training
     device = next(encoder.parameters()).device
-    with torch.no_grad():
-        taps = encoder.eval().taps(torch.zeros(1, 3, image_size, image_size, device=device))
-    encoder.train(was_training)
+    with torch.no_grad(), evaluating(encoder):
+        taps = encoder.taps(torch.zeros(1, 3, image_size, image_size, device=device))
     shapes = {name: (tap.shape[1], tap.shape[2]) for name, tap in taps.items()}
     return Decoder(
         shapes,

@@ -42,6 +42,7 @@ class ResNet(nn.Module):
         generator: source of all initial values; the global generator is not touched.
     """
 
+    @torch.random.fork_rng(devices=[])  # torch's own first draw, which `initialise` replaces, stays in here
     def __init__(
         self, widths: Sequence[int], blocks: Sequence[int], n_classes: int, generator: torch.Generator
     ) -> None:
