@@ -1,8 +1,37 @@
-"""Settings for all tests: no deadlines (machines are noisy), one thread (the nets are tiny)."""
+"""Settings for all tests: no deadlines (machines are noisy), one thread (the nets are tiny); and one real run."""
+
+import shutil
 
 import hypothesis
+import pytest
 import torch
+
+from tests.cli.command_line import TINY, ticket
+from ticketcli.store.run_folder import Run
 
 hypothesis.settings.register_profile("ticketcli", deadline=None, max_examples=60, derandomize=True)
 hypothesis.settings.load_profile("ticketcli")
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, tiny_recipe):
+    """A finished run; look, do not touch."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    result = ticket("run", tiny_recipe, "--run", folder)
+    assert result.code == 0, result
+    return Run(folder)
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of the finished run that a test may spoil."""
+    shutil.copytree(finished.root, tmp_path / "run")
+    return Run(tmp_path / "run")

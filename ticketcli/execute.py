@@ -365,8 +365,8 @@ def _headline(metrics: Mapping[str, Any]) -> str:
         parts.append(f"{metrics['sparsity']:.2%} sparse")
     for name in ("test", "validation", "healed_before"):
         if name in metrics:
-            found = metrics[name]
-            parts += [f"{name.replace('_', ' ')} top-1 {found['top1']:.2%}"] if "top1" in found else []
+            found, label = metrics[name], name.replace("healed_before", "finetuned")
+            parts += [f"{label} top-1 {found['top1']:.2%}"] if "top1" in found else []
             parts += [f"PSNR {found['psnr']:.2f} dB"] if "psnr" in found else []
     return ": " + ", ".join(parts) if parts else ""
 

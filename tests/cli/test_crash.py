@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.cli.conftest import digests, ticket
+from tests.cli.command_line import digests, ticket
 from ticketcli.store.run_folder import Run
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.cli.conftest import TINY, digests, ticket, write
+from tests.cli.command_line import TINY, digests, ticket, write
 from ticketcli.store.codec import write_mask
 from ticketcli.store.mask import Mask
 from ticketcli.store.tensorfile import metadata_for

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cli.conftest import digests, ticket
+from tests.cli.command_line import digests, ticket
 
 
 def state(run, recipe, *overrides):

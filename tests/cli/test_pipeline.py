@@ -5,10 +5,11 @@ import stat
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
-from tests.cli.conftest import digests, ticket
+from tests.cli.command_line import digests, ticket
 from ticketcli.store.codec import read_mask
+from ticketcli.store.tensorfile import metadata_for
 
 ARMS = ("ours", "plain", "imp", "fresh", "early", "random", "uniform", "untrained")
 
@@ -184,3 +185,19 @@ def test_inspect_shows_a_mask_by_layer(finished):
 def test_a_moved_run_folder_is_still_fresh(copy):
     result = ticket("status", "--run", copy.root, "--check")
     assert result.code == 0, result
+
+
+def test_a_mask_is_never_inferred_from_zeros_in_the_weights(finished, tmp_path):
+    """Peer defect 4: a living weight that happens to be zero stays alive."""
+    dense = finished.step_folder("dense@seed=0") / "dense.safetensors"
+    tensors = {name: np.zeros_like(value) if "layer3" in name else value for name, value in load_file(dense).items()}
+    zeros = tmp_path / "zeros.safetensors"
+    about = finished.manifest("dense@seed=0").artifacts()["dense"].about
+    save_file(tensors, zeros, metadata=metadata_for("dense", about))
+    given = finished.step_folder("ours@seed=0") / "round-02.mask.safetensors"
+    run = tmp_path / "run"
+    assert ticket("rewind", "--ticket", given, "--to", zeros, "--run", run).code == 0
+    done = ticket("transfer", "--ticket", "rewind", "--data", "digits", "--epochs", "1it", "--batch", "8", "--run", run)
+    assert done.code == 0, done
+    for name in ("rewind/ticket.mask.safetensors", "transfer/task.mask.safetensors"):
+        assert bool(read_mask(run / name)[0] == mask(finished, "ours", 2))

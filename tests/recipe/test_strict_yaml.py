@@ -6,7 +6,7 @@ from ticketcli.recipe.strict_yaml import load_yaml
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1e-4", 1e-4), ("1E4", 1e4), ("-1.5e+3", -1500.0), ("3e-3", 3e-3), (".5", 0.5), ("12", 12), ("12ep", "12ep"),
+    [("1e-4", 1e-4), ("1E4", 1e4), ("-1.5e+3", -1500.0), ("3e-3", 3e-3), (".5", 0.5), ("12", 12), ("12ep", "12ep"), ("1.5ep", "1.5ep"), ("1.2.3", "1.2.3"),
      ("1.5", 1.5), ("true", True), ("null", None), ("2026-11-21", "2026-11-21"), ("e4", "e4"), ("ours/11", "ours/11")],
 )  # fmt: skip
 def test_scalars_are_read_as_people_mean_them(text, value):

@@ -42,9 +42,9 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
     python_names = {f"field_{index}": key for index, key in enumerate(fields)}
 
     def run_stage(**given: Any) -> None:
-        values = _values({python_names[name]: value for name, value in given.items() if name in python_names})
+        named = {python_names[name]: value for name, value in given.items() if name in python_names}
         settings = {name: value for name, value in given.items() if name not in python_names}
-        _run(spec, values, **settings)
+        _run(spec, _values(named, fields), **settings)
 
     parameters = [
         inspect.Parameter(python_name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(key, fields[key]))
@@ -96,27 +96,30 @@ def _metavar(default: object) -> str:
     return {"int": "N", "float": "X", "Duration": "10ep|200it"}.get(type(default).__name__, "VALUE")
 
 
-def _values(given: Mapping[str, str | None]) -> dict[str, Any]:
-    """Flags as a recipe would have them: YAML values, comma lists, and dotted keys as mappings."""
+def _values(given: Mapping[str, str | None], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags as a recipe would have them: YAML values, and dotted keys as mappings."""
     values: dict[str, Any] = {}
     for key, text in given.items():
         if text is None:
             continue
-        value: object = load_yaml(text, where=f"--{key}") if text else ""
-        if isinstance(value, str) and "," in value and not value.startswith(("{", "[")):
-            value = load_yaml(f"[{value}]", where=f"--{key}")
         outer, _, inner = key.partition(_SEPARATOR)
         if not inner:
-            values[outer] = value
+            values[outer] = _value(key, text, fields[key])
             continue
         known = values.setdefault(outer, {})
         if isinstance(known, str):
             known = values[outer] = {"name": known}
-        known[inner] = value if inner != "classes" or isinstance(value, list) else [value]
-    for config_key in ("milestones", "keep", "hints"):
-        if config_key in values and not isinstance(values[config_key], list):
-            values[config_key] = [values[config_key]] if values[config_key] != "" else []
+        known[inner] = _value(key, text, fields[key])
     return values
+
+
+def _value(key: str, text: str, field: Any) -> object:
+    """Words are taken as they stand (a step's name may hold commas), lists with or without brackets."""
+    if field.annotation is str:
+        return text
+    if "tuple" in str(field.annotation) and not text.startswith("["):
+        text = f"[{text}]"
+    return load_yaml(text, where=f"--{key}")
 
 
 def _run(
@@ -134,6 +137,7 @@ def _run(
     verbose: int,
 ) -> None:
     folder = Run(run)
+    recorded = recorded_step(folder, name)
     for role, mark in spec.config.references().items():
         if values.get(role) or mark.series or mark.words:
             continue
@@ -142,10 +146,8 @@ def _run(
         )
         if role not in spec.required(probe):
             continue
-        if name == spec.name or folder.manifest(name) is None:
-            values[role] = find_by_kind(folder, mark.kinds, role=role, skip=name)
-        else:
-            values[role] = getattr(recorded_step(folder, name).config, role)  # type: ignore[union-attr]
+        known = getattr(recorded.config, role) if recorded is not None and recorded.stage == spec.name else ""
+        values[role] = known or find_by_kind(folder, mark.kinds, role=role, skip=name)
     step = make_step(name, spec, values)
     drive([step.name], folder, lambda wanted: plan_step(step, folder, lambda other: _producer(folder, other)),
           device=device, resume=resume, save_every=save_every, dry_run=dry_run, quiet=quiet)  # fmt: skip

@@ -13,7 +13,9 @@ import yaml
 
 from ticketcli.errors import UsageError
 
-_FLOAT = re.compile(r"[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\.\d[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+)")
+_FLOAT = re.compile(  # anchored: the resolver asks only whether it matches at the start
+    r"[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\.\d[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+)\Z"
+)
 
 
 class _Loader(yaml.SafeLoader):

@@ -2,14 +2,10 @@
 
 import contextlib
 import io
-import shutil
 import sys
 from pathlib import Path
 
-import pytest
-
 from ticketcli.cli.app import main
-from ticketcli.store.run_folder import Run
 
 TINY = """
 schema: 1
@@ -64,29 +60,6 @@ def ticket(*arguments):
     finally:
         sys.argv = before
     return Result(code, out.getvalue(), err.getvalue())
-
-
-@pytest.fixture(scope="session")
-def tiny_recipe(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
-    path.write_text(TINY)
-    return path
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory, tiny_recipe):
-    """A finished run; look, do not touch."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    result = ticket("run", tiny_recipe, "--run", folder)
-    assert result.code == 0, result
-    return Run(folder)
-
-
-@pytest.fixture
-def copy(finished, tmp_path):
-    """A copy of the finished run that a test may spoil."""
-    shutil.copytree(finished.root, tmp_path / "run")
-    return Run(tmp_path / "run")
 
 
 def digests(run):
