@@ -20,9 +20,7 @@ from ticketcli.units import human_bytes
 
 def command(name: str) -> Any:
     """The command, for the lazy group."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name)(inspect)
-    return typer.main.get_command(app)
+    return process.lone_command(name, inspect)
 
 
 def inspect(

@@ -1,10 +1,11 @@
-"""The flags of the process: they say where and how to work, and change no result."""
+"""What all commands share: the flags of the process, which change no result, and how a function becomes a command."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,6 +34,13 @@ VerboseOption = Annotated[
     int,
     typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.", rich_help_panel=_PANEL),
 ]
+
+
+def lone_command(name: str, function: Callable[..., None], *, text: str | None = None) -> Any:
+    """A click command made by typer from a function's signature, for the lazy group to hand out."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(name, help=text)(function)
+    return typer.main.get_command(app)
 
 
 def share_the_machine() -> None:

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from ticketcli.cli import process
 from ticketcli.cli.recipe_file import saved_recipe
 from ticketcli.errors import InputMissing
@@ -17,9 +15,7 @@ from ticketcli.store.run_folder import Run
 
 def command(name: str) -> Any:
     """The command, for the lazy group."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name)(report)
-    return typer.main.get_command(app)
+    return process.lone_command(name, report)
 
 
 def report(run: process.RunOption = Path("run"), as_json: process.JsonOption = False) -> None:

@@ -25,9 +25,7 @@ _SEPARATOR = "."
 def command(name: str) -> Any:
     """The command of the stage `name`, one flag for each field of its config type."""
     spec = STAGES[name]
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name, help=_help(spec))(_callback(spec))
-    return typer.main.get_command(app)
+    return process.lone_command(name, _callback(spec), text=_help(spec))
 
 
 def _help(spec: StageSpec) -> str:

@@ -18,9 +18,7 @@ from ticketcli.store.run_folder import Run
 
 def command(name: str) -> Any:
     """The command, for the lazy group."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name)(status)
-    return typer.main.get_command(app)
+    return process.lone_command(name, status)
 
 
 def status(

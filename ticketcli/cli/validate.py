@@ -6,14 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from ticketcli.cli import process
 from ticketcli.cli.recipe_file import load_recipe, read_recipe
 
 
 def command(name: str) -> Any:
     """The command, for the lazy group."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name)(validate)
-    return typer.main.get_command(app)
+    return process.lone_command(name, validate)
 
 
 def validate(
