@@ -34,7 +34,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 	@$(BIN)/python -c 'import torch' 2>/dev/null || { \
-	  echo "Installing torch and its companions: about 2.5 GB to download where the index serves CUDA builds (Linux),"; \
+	  echo "Installing torch and its companions: 2 to 3 GB to download (6 GB on disk) where the index serves CUDA builds (Linux),"; \
 	  echo "about 0.3 GB for CPU builds; see PIP_ARGS in the Makefile. Done once; $(VENV)/ is reused."; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e .
 	@touch $@

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -124,13 +125,14 @@ def execute(
         step = plan()  # again, now that nobody else can change it
         if step.state == "fresh" and options.resume != "never":
             return step
-        step = _make_room(run, step, plan, options, speak)
+        _refuse(run, step, options)
+        if options.resume == "never":
+            step = replace(step, state="missing", done=(), todo=step.spec.units(step.recipe.config))
         _Execution(run, step, options, stop, speak).go()
         return step
 
 
-def _make_room(run: Run, step: Step, plan: Callable[[], Step], options: Options, speak: Callable[[str], None]) -> Step:
-    """Refuse, or move aside, what stands in the way."""
+def _refuse(run: Run, step: Step, options: Options) -> None:
     if options.resume == "must" and step.state == "stale":
         raise StaleError(
             f"'{step.name}' is stale: {step.why}",
@@ -141,17 +143,6 @@ def _make_room(run: Run, step: Step, plan: Callable[[], Step], options: Options,
         raise NothingToResume(
             f"nothing to resume for '{step.name}'", where=str(run.root), hint="run with --resume auto"
         )
-    if options.resume == "never" or step.state == "stale":
-        kept = run.retire(step.name)
-        if kept is not None:
-            speak(f"{step.name}: the old results are kept in {kept}")
-        return plan()
-    manifest = run.manifest(step.name)
-    if manifest is not None:
-        superseded = [unit.name for unit in step.todo if unit.name in manifest.units]
-        if run.retire(step.name, superseded) is not None:
-            speak(f"{step.name}: {', '.join(superseded)} no longer match; the old files are kept")
-    return step
 
 
 class _Execution:
@@ -162,9 +153,8 @@ class _Execution:
         self.folder = run.step_folder(step.name)
         self.device = pick_device(options.device)
         self.manifest = self._manifest()
-        self.before: tuple[Artifact, ...] = ()
-        if step.done:
-            self.before = self.manifest.units[step.done[-1].name].outputs
+        self.before: tuple[Artifact, ...] = self.manifest.units[step.done[-1].name].outputs if step.done else ()
+        self.states: list[Path] = []  # this unit's own saved states, oldest first
         self.unit_started = time.monotonic()
         self.saved_at = time.monotonic()
         self.spent = 0.0
@@ -189,23 +179,28 @@ class _Execution:
         )
 
     def go(self) -> None:
-        """Run the stage to its end, or to a signal."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / STATE).mkdir(exist_ok=True)
+        """Run the stage to its end, or to a signal.
+
+        The stage is begun, up to its first word, before anything is moved aside or written: settings that turn out to
+        be unusable leave what is there as it is.
+        """
+        anew = not self.step.done and self.step.state != "partial"
+        resume, offset = (None, None) if anew else self._resume_state()
+        events = _load(self.step.spec.runner)(self._job(resume))
+        first = next(events)
+        self._make_room(anew)
+        (self.folder / STATE).mkdir(parents=True, exist_ok=True)
         write_manifest(self.folder, self.manifest)
-        resume, offset = self._resume_state()
-        job = self._job(resume)
         with ExitStack() as stack:
             metrics = JsonLines(self.folder / METRICS)
             told = listeners(self.step.name, quiet=self.options.quiet, extra=[metrics])
             for listener in told:
                 stack.callback(listener.close)
             metrics.cut(self._metrics_start() if offset is None else offset)
-            runner = _load(self.step.spec.runner)
             todo = list(self.step.todo)
-            for event in runner(job):
+            for event in chain([first], events):
                 if isinstance(event, Snapshot):
-                    self._maybe_save(event, todo[0], metrics, told)
+                    self._maybe_save(event, todo[0], metrics)
                 elif isinstance(event, Produced):
                     self._commit(event, todo.pop(0), metrics, told, last=not todo)
                     if self.stop.signal is not None and todo:
@@ -213,6 +208,18 @@ class _Execution:
                 else:
                     for listener in told:
                         listener.on(event)
+
+    def _make_room(self, anew: bool) -> None:
+        """Move aside what the new outputs supersede: all of it, or the units that no longer match."""
+        if anew:
+            kept = self.run.retire(self.step.name)
+            if kept is not None:
+                self.speak(f"{self.step.name}: the old results are kept in {kept}")
+        else:
+            superseded = [unit.name for unit in self.step.todo if unit.name in self.manifest.units]
+            if self.run.retire(self.step.name, superseded) is not None:
+                self.speak(f"{self.step.name}: {', '.join(superseded)} no longer match; the old files are kept")
+        self.manifest = self._manifest()
 
     def _metrics_start(self) -> int:
         """Where the metrics of the finished units end."""
@@ -246,25 +253,28 @@ class _Execution:
         """The newest good state of the first open unit; a damaged one is passed over, and said so."""
         unit = self.step.todo[0]
         key = self.step.key(unit, self.before)
+        found: tuple[State, int] | None = None
         for path in sorted((self.folder / STATE).glob(f"{unit.name}-*.safetensors"), reverse=True):
             try:
                 tree, about = read_state(path)
             except CorruptError as error:
-                self.speak(
-                    f"{self.step.name}: {path.name} is damaged ({error.what}); falling back to the state before it"
-                )
+                self.speak(f"{self.step.name}: {path.name} is damaged ({error.what}); falling back to the one before")
                 continue
             if about.get("key") != key:
                 self.speak(f"{self.step.name}: {path.name} belongs to another config and is left alone")
                 continue
-            self.spent = float(about["seconds"])
-            self.speak(f"{self.step.name}: resume: {unit.name}, step {tree['iteration']}, verified")
-            return tree, int(about["metrics_offset"])
+            self.states.insert(0, path)
+            if found is None:
+                found = tree, int(about["metrics_offset"])
+                self.spent = float(about["seconds"])
+                self.speak(f"{self.step.name}: resume: {unit.name}, step {tree['iteration']}, verified")
+        if found is not None:
+            return found
         if self.step.done:
             self.speak(f"{self.step.name}: resume: {len(self.step.done)} done, next is {unit.name}")
         return None, None
 
-    def _maybe_save(self, snapshot: Snapshot, unit: Unit, metrics: JsonLines, told: list[Listener]) -> None:
+    def _maybe_save(self, snapshot: Snapshot, unit: Unit, metrics: JsonLines) -> None:
         due = time.monotonic() - self.saved_at >= self.options.save_every
         if not due and self.stop.signal is None:
             return
@@ -280,8 +290,9 @@ class _Execution:
         }
         path = folder / f"{unit.name}-{serial:09d}.safetensors"
         write_state(path, state, about=about, check=lambda temporary: read_state(temporary) and None)
-        for old in existing[: max(0, len(existing) + 1 - _GENERATIONS)]:
-            old.unlink()
+        self.states.append(path)
+        while len(self.states) > _GENERATIONS:  # the new one is written and verified; only own states are deleted
+            self.states.pop(0).unlink(missing_ok=True)
         self.saved_at = time.monotonic()
         if self.stop.signal is not None:
             raise self._stopped(f"{unit.name}, step {state['iteration']} is saved")
@@ -314,8 +325,8 @@ class _Execution:
             }
         )
         write_manifest(self.folder, self.manifest)
-        for state in (self.folder / STATE).glob(f"{unit.name}-*.safetensors"):
-            state.unlink()
+        while self.states:
+            self.states.pop().unlink(missing_ok=True)
         self.before, self.spent = outputs, 0.0
         self.unit_started = self.saved_at = time.monotonic()
         for listener in told:

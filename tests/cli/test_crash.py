@@ -1,5 +1,6 @@
 """Cut anywhere, continued by the same command, the run holds the bytes of one that was never cut."""
 
+import os
 import random
 import signal
 import subprocess
@@ -16,6 +17,7 @@ def begin(recipe, folder, *more):
     return subprocess.Popen(
         [sys.executable, "-m", "ticketcli", "run", str(recipe), "--run", str(folder), "--save-every", "0", *more],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as in this process: bytes are promised for equal thread counts
     )  # fmt: skip
 
 

@@ -122,6 +122,28 @@ def test_resume_never_begins_anew_and_keeps_the_old(copy):
     assert ticket(*arguments, "--resume", "sometimes").code == 2
 
 
+def test_settings_that_turn_out_unusable_leave_what_is_there_as_it_is(copy):
+    arguments = ("prune", "--name", "mine", "--encoder", "dense@seed=0", "--lambda", "0", "--rounds", "1", "--finetune", "1it",
+                 "--batch", "16", "--run", copy.root)  # fmt: skip
+    assert ticket(*arguments).code == 0
+    before = digests(copy)
+    for wrong in (("--data", "digit"), ("--data", "{name: digits, classes: [77]}")):
+        assert ticket(*arguments, *wrong).code == 2
+    assert digests(copy) == before
+    assert not (copy.root / ".old" / "mine").exists()
+    assert "fresh" in ticket(*arguments).err
+
+
+def test_a_state_saved_under_another_config_is_kept(tmp_path):
+    run = tmp_path / "run"
+    command = ("pretrain", "--data", "{name: digits, classes: [0, 1], per_class: 16}", "--batch", "8", "--run", run)
+    assert ticket(*command, "--epochs", "10it", "--lr", "1e30", "--save-every", "0").code == 9
+    saved = {path.name for path in (run / "pretrain" / "state").iterdir()}
+    assert saved
+    assert ticket(*command, "--epochs", "3it").code == 0
+    assert {path.name for path in (run / ".old" / "pretrain" / "001" / "state").iterdir()} == saved
+
+
 def test_a_stage_command_finds_its_inputs_by_kind_and_goes_on_from_the_round_it_reached(tmp_path):
     run = tmp_path / "run"
     data = ("--data.name", "digits", "--data.classes", "0,1", "--data.per-class", "16")

@@ -58,7 +58,7 @@ class Run:
         Returns the generation's folder, or None where there was nothing to keep.
         """
         folder = self.step_folder(step)
-        if not folder.exists():
+        if not folder.exists() or not any(folder.iterdir()):
             return None
         shelf = self.root / OLD / step
         shelf.mkdir(parents=True, exist_ok=True)
