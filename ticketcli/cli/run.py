@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ticketcli.cli import process
+from ticketcli.cli.drive import drive
 from ticketcli.cli.recipe_file import load_recipe, read_recipe
-from ticketcli.cli.stage_command import drive
 from ticketcli.plan import Step, plan_recipe, plan_step
 from ticketcli.store.run_folder import Run
 from ticketcli.units import human_seconds
@@ -72,14 +73,15 @@ def run_recipe(
         if not quiet:
             print(f"[{position}/{len(todo)}]", end=" ", file=sys.stderr, flush=True)
         drive(
-            [name],
+            name,
             folder,
-            plan,
+            partial(plan, name),
             device=device,
             resume=resume,
             save_every=save_every,
             dry_run=False,
             quiet=quiet,
+            last=position == len(todo),
         )
     if not quiet:
         word = "everything is fresh, nothing to do" if not todo else f"{len(todo)} steps done"

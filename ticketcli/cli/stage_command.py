@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from ticketcli.cli import process
-from ticketcli.errors import InputMissing, UsageError
+from ticketcli.cli.drive import drive
+from ticketcli.errors import InputMissing
 from ticketcli.plan import Step, find_by_kind, make_step, plan_step, recorded_step
 from ticketcli.recipe.configs import flat_fields
 from ticketcli.recipe.strict_yaml import load_yaml
@@ -147,8 +147,16 @@ def _run(
         known = getattr(recorded.config, role) if recorded is not None and recorded.stage == spec.name else ""
         values[role] = known or find_by_kind(folder, mark.kinds, role=role, skip=name)
     step = make_step(name, spec, values)
-    drive([step.name], folder, lambda wanted: plan_step(step, folder, lambda other: _producer(folder, other)),
-          device=device, resume=resume, save_every=save_every, dry_run=dry_run, quiet=quiet)  # fmt: skip
+    drive(
+        step.name,
+        folder,
+        lambda: plan_step(step, folder, lambda other: _producer(folder, other)),
+        device=device,
+        resume=resume,
+        save_every=save_every,
+        dry_run=dry_run,
+        quiet=quiet,
+    )
     if dry_run:
         return
     manifest = folder.manifest(name)
@@ -172,48 +180,3 @@ def _producer(run: Run, name: str) -> Step | None:
             hint="steps here: " + (", ".join(run.steps()) or "none yet"),
         )
     return plan_step(step, run, lambda other: _producer(run, other))
-
-
-def drive(
-    names: list[str],
-    run: Run,
-    plan: Callable[[str], Step],
-    *,
-    device: str,
-    resume: str,
-    save_every: float,
-    dry_run: bool,
-    quiet: bool,
-) -> None:
-    """Plan the steps one after another and bring each up to date; say first what will happen.
-
-    Raises:
-        UsageError: an unknown `--resume`.
-    """
-    if resume not in ("auto", "must", "never"):
-        raise UsageError(f"--resume is '{resume}'", where="--resume", hint="auto, must or never")
-
-    def speak(text: str) -> None:
-        if not quiet:
-            print(text, file=sys.stderr, flush=True)
-
-    todo = []
-    for name in names:
-        step = plan(name)
-        speak(f"{name}: {step.state}, {step.why}")
-        if step.state != "fresh" or resume == "never":
-            todo.append(name)
-    if dry_run or not todo:
-        return
-    process.share_the_machine()
-    from ticketcli.execute import Options, StopRequest, execute  # torch is loaded here, and only here
-
-    options = Options(device, resume, save_every, quiet)
-    with StopRequest().listening() as stop:
-        for name in todo:
-            execute(run, name, lambda name=name: plan(name), options, stop, speak=speak)  # type: ignore[misc]
-            if stop.signal is not None:
-                from ticketcli.errors import Stopped
-
-                if name != todo[-1]:
-                    raise Stopped(f"{stop.signal.name}: {name} is finished", hint="the same command continues")

@@ -149,6 +149,10 @@ class Report:
             lines.append(
                 f"Mask overlap of the two (living in both over living in either): {found['mask_overlap']:.1%}."
             )
+        images = {cell.n for row in self.rows for cell in row.cells.values()}
+        if len(images) == 1:
+            only = images.pop()
+            lines.append(f"Each accuracy is of {only} test images, so one image is {100 / only:.2f} points.")
         lines += [
             "Intervals are Student's t over the source seeds, each with its own dense net, decoder and masks.",
             "PSNR healed: after finetuning under the final mask, on source validation images.",

@@ -1,0 +1,49 @@
+"""Bringing one step up to date: say what will happen, cross to the heavy side only if there is something to do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from ticketcli.cli import process
+from ticketcli.errors import Stopped, UsageError
+from ticketcli.plan import Step
+from ticketcli.store.run_folder import Run
+
+
+def drive(
+    name: str,
+    run: Run,
+    plan: Callable[[], Step],
+    *,
+    device: str,
+    resume: str,
+    save_every: float,
+    dry_run: bool,
+    quiet: bool,
+    last: bool = True,
+) -> None:
+    """Plan a step, and execute it unless it is fresh.
+
+    Raises:
+        UsageError: an unknown `--resume`.
+        Stopped: a signal came; after the step's end too, unless it is the `last`.
+    """
+    if resume not in ("auto", "must", "never"):
+        raise UsageError(f"--resume is '{resume}'", where="--resume", hint="auto, must or never")
+
+    def speak(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    step = plan()
+    speak(f"{name}: {step.state}, {step.why}")
+    if dry_run or (step.state == "fresh" and resume != "never"):
+        return
+    process.share_the_machine()
+    from ticketcli.execute import Options, StopRequest, execute  # torch is loaded here, and only here
+
+    with StopRequest().listening() as stop:
+        execute(run, name, plan, Options(device, resume, save_every, quiet), stop, speak=speak)
+        if stop.signal is not None and not last:
+            raise Stopped(f"{stop.signal.name}: {name} is finished", hint="the same command continues")
