@@ -70,9 +70,12 @@ class Step:
         )
 
 
-@dataclass(frozen=True)
 class _Waiting(Exception):
-    step: str
+    """An input is going to be made by a step that is not done yet."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(step)
+        self.step = step
 
 
 def plan_step(step: RecipeStep, run: Run, producers: Callable[[str], Step | None]) -> Step:
