@@ -155,7 +155,7 @@ def test_the_run_ends_with_the_table_and_says_what_next(finished, tiny_recipe):
     text = ticket("run", tiny_recipe, "--run", finished.root, "-q").out
     assert "ours/healed" in text
     assert "48.80%" in text
-    assert "Paired difference in target top-1, ours/3 less imp/3" in text
+    assert "Paired difference in target top-1:\n  ours/3, less imp/3:" in text
     assert "one replicate has no interval, so nothing can be said" in text
     assert "ticket status --run" in text
 

@@ -8,10 +8,10 @@ from ticketcli.tensors.masking import MaskedWeights
 
 
 def net():
-    """A layer of eight weights, every second one masked, some negative."""
+    """A layer of eight weights, every second one masked; negative ones among the masked and the living."""
     layer = nn.Linear(4, 2, bias=False)
     with torch.no_grad():
-        layer.weight.copy_(torch.tensor([[-1.0, 2.0, -3.0, 4.0], [5.0, -6.0, 7.0, -8.0]]))
+        layer.weight.copy_(torch.tensor([[-1.0, -2.0, 3.0, 4.0], [-5.0, -6.0, 7.0, 8.0]]))
     mask = Mask({"weight": [[True, False] * 2, [False, True] * 2]})
     return layer, mask, MaskedWeights(dict(layer.named_parameters()), mask)
 
@@ -65,8 +65,20 @@ def test_the_clipped_norm_is_that_of_the_living_gradients():
 
 
 def test_parameters_without_gradients_are_passed_over():
-    _, _, masked = net()
+    layer = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    mask = Mask({name: [[True, False], [False, True]] for name, _ in layer.named_parameters()})
+    masked = MaskedWeights(dict(layer.named_parameters()), mask)
+    layer[1].weight.grad = torch.ones(2, 2)
     masked.mask_gradients()
+    assert layer[0].weight.grad is None
+    assert layer[1].weight.grad.tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_the_enforced_mask_can_be_read_but_not_exchanged():
+    _, mask, masked = net()
+    assert masked.mask is mask
+    with pytest.raises(AttributeError, match="mask"):
+        masked.mask = Mask.full(mask.shapes)
 
 
 @pytest.mark.parametrize("value", [1e-30, -0.0, float("nan")])

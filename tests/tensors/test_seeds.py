@@ -11,6 +11,16 @@ def test_draws_are_fixed_for_ever():
     assert derive(0, "order", 3) == 4869544477706751644
     assert uniform_bits(7, COUNTERS[:3]).tolist() == [13309476754707697221, 9391409690812996836, 11278381511437956102]
     assert permutation(7, 8).tolist() == [5, 1, 2, 3, 0, 4, 7, 6]
+    assert derive(2**40, "\u00e9", -1, 2) == 1503671820211339265
+    far = np.array([0, 1, 2**32, 2**64 - 1], dtype=np.uint64)
+    assert integers(7, far, 1000).tolist() == [721, 509, 803, 524]
+    assert [draw.hex() for draw in uniforms(7, far).tolist()] == [
+        "0x1.7169852efd579p-1",
+        "0x1.04a9fab64223bp-1",
+        "0x1.9b569d86c0df4p-1",
+        "0x1.0c77123e98157p-1",
+    ]
+    assert generator(0, "x", 1).initial_seed() == 3037665853057136370
 
 
 def test_seed_zero_is_a_seed_like_any_other():

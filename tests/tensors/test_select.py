@@ -106,6 +106,46 @@ def test_ties_fall_by_name_and_then_by_index():
     assert after["b"].tolist() == [False, True, True]
 
 
+def test_the_order_of_the_dicts_does_not_matter():
+    weights = {"b": torch.zeros(3), "a": torch.zeros(2), "c": torch.zeros(2)}
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    turned = dict(reversed(weights.items()))
+    mask, mask_turned = Mask.full(shapes), Mask.full(dict(reversed(shapes.items())))
+    assert drop_count(weights, mask, count=4) == drop_count(turned, mask_turned, count=4)
+
+
+def test_minus_zero_ties_with_zero_and_lies_below_the_smallest_denormal():
+    weights = {"w": torch.tensor([1e-45, 0.0, -0.0, -1e-45])}
+    mask = Mask.full({"w": (4,)})
+    assert drop_count(weights, mask, count=1)["w"].tolist() == [True, False, True, True]
+    assert drop_count(weights, mask, count=2)["w"].tolist() == [True, False, False, True]
+    assert drop_count(weights, mask, count=3)["w"].tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 18])
+def test_places_are_counted_in_c_order_whatever_the_layout_in_memory(chunk, monkeypatch):
+    monkeypatch.setattr(select, "CHUNK", chunk)
+    plain = (torch.arange(120) % 5).float().reshape(5, 3, 4, 2)  # many ties: a wrong place changes the mask
+    mask = Mask({"w": np.arange(120).reshape(5, 3, 4, 2) % 3 > 0})
+    odd = [plain.to(memory_format=torch.channels_last), plain.transpose(0, 2).contiguous().transpose(0, 2)]
+    for weight in odd:
+        assert not weight.is_contiguous()
+        assert drop_count({"w": weight}, mask, count=37) == reference({"w": plain}, mask, 37)
+
+
+@pytest.mark.parametrize("shape", [(4096, 512, 2, 2), (3, 400_000, 2, 2)], ids=["rows", "rows wider than a chunk"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_no_temporary_is_full_size_even_when_one_tensor_is_all_of_the_data(layout, shape):
+    weight = torch.randn(shape).to(memory_format=layout)
+    own, row = weight.untyped_storage().data_ptr(), weight[0].numel()
+    pieces = list(select._pieces(weight))
+    assert max(piece.numel() for piece in pieces) <= select.CHUNK
+    assert sum(piece.numel() for piece in pieces) == weight.numel()
+    for piece in pieces:  # a view, or a copy of a few rows
+        storage = piece.untyped_storage()
+        assert storage.data_ptr() == own or storage.nbytes() <= 4 * max(select.CHUNK, row)
+
+
 def test_real_sizes_agree_with_numpy():
     weights = {f"w{i}": torch.randn(64, 48, 3, 3, generator=torch.Generator().manual_seed(i)) for i in range(6)}
     mask = Mask.full({name: tuple(weight.shape) for name, weight in weights.items()})

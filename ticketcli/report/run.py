@@ -137,7 +137,8 @@ class Report:
             verdict = f"{'higher' if mean > 0 else 'lower'} in this run; one small image set, so no more than that"
         interval = f", 95 % interval {low:+.2f} to {high:+.2f}" if n > 1 else ""
         lines = [
-            f"Paired difference in target top-1, {first} less {second}:",
+            "Paired difference in target top-1:",
+            f"  {first}, less {second}:",
             f"  {mean:+.2f} points{interval}, n = {n}: {verdict}.",
         ]
         if found["gradient_ratio"] is not None:
@@ -154,8 +155,9 @@ class Report:
             only = images.pop()
             lines.append(f"Each accuracy is of {only} test images, so one image is {100 / only:.2f} points.")
         lines += [
+            "Sparse, net: masked share of the prunable weights, and of the whole network. Top-1: on the target.",
             "Intervals are Student's t over the source seeds, each with its own dense net, decoder and masks.",
-            "PSNR healed: after finetuning under the final mask, on source validation images.",
+            "PSNR: healed, which is after finetuning under the final mask; on source validation images.",
             "Ticket: the bytes that a ticket adds to its dense checkpoint.",
         ]
         return ["\n".join(lines)]

@@ -9,6 +9,14 @@ from ticketcli.report.render import table
 from ticketcli.store.manifest import FileRecord, Manifest, UnitRecord
 from ticketcli.units import human_bytes, human_seconds
 
+_LEGEND = {
+    "sparse": "sparse, net: masked share of the prunable weights, and of the whole network.",
+    "unhealed": "unhealed: top-1 of the unit's own mask on the rewound values; recal.: with BatchNorm re-estimated.",
+    "finetuned": "finetuned: top-1 after the unit's training, which is under the mask of the round before.",
+    "PSNR": "PSNR: of the rebuilt image after that training, in dB, with hints and without (t=0).",
+    "ratio": "ratio: gradient of lambda L_rec over that of L_class in the encoder, as the training began.",
+}
+
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2%}"
@@ -22,24 +30,24 @@ def _found(metrics: Mapping[str, Any], *path: str) -> Any:
 
 
 def units_table(manifest: Manifest) -> str:
-    """Sparsity (prunable and whole network), accuracies, PSNR, gradient ratio, size and time of each unit."""
+    """Sparsity (prunable and whole network), accuracies, PSNR, gradient ratio, size and time; then what they mean."""
     spec: dict[str, Any] = {
-        "sparsity": lambda m: _percent(m.get("sparsity")),
-        "whole net": lambda m: _percent(m.get("network_sparsity")),
-        "top-1 validation": lambda m: _percent(_found(m, "validation", "top1")),
-        "top-1 test": lambda m: _percent(_found(m, "test", "top1") or m.get("top1")),
-        "top-1 unhealed": lambda m: _percent(_found(m, "unhealed", "literal", "top1")),
-        "BN recalibrated": lambda m: _percent(_found(m, "unhealed", "recalibrated", "top1")),
-        "top-1 finetuned": lambda m: _percent(_found(m, "healed_before", "top1")),
+        "sparse": lambda m: _percent(m.get("sparsity")),
+        "net": lambda m: _percent(m.get("network_sparsity")),
+        "validation": lambda m: _percent(_found(m, "validation", "top1")),
+        "test": lambda m: _percent(_found(m, "test", "top1") or m.get("top1")),
+        "unhealed": lambda m: _percent(_found(m, "unhealed", "literal", "top1")),
+        "recal.": lambda m: _percent(_found(m, "unhealed", "recalibrated", "top1")),
+        "finetuned": lambda m: _percent(_found(m, "healed_before", "top1")),
         "PSNR": lambda m: _decibel(
             _found(m, "validation", "psnr") or _found(m, "healed_before", "psnr") or m.get("psnr")
         ),
-        "PSNR t=0": lambda m: _decibel(
+        "t=0": lambda m: _decibel(
             _found(m, "validation", "psnr_without_hints")
             or _found(m, "healed_before", "psnr_without_hints")
             or m.get("psnr_without_hints")
         ),
-        "gradient ratio": lambda m: "" if m.get("gradient_ratio") is None else f"{m['gradient_ratio']:.3g}",
+        "ratio": lambda m: "" if m.get("gradient_ratio") is None else f"{m['gradient_ratio']:.3g}",
     }
     units = dict(sorted(manifest.units.items(), key=lambda item: item[1].metrics.get("metrics_end", 0)))
     cells = {name: [text(unit.metrics) for unit in units.values()] for name, text in spec.items()}
@@ -50,17 +58,13 @@ def units_table(manifest: Manifest) -> str:
         rows.append([name, *(cells[column][index] for column in shown), size, human_seconds(unit.seconds)])
     right = [*shown, "written", "time"]
     head = f"{manifest.step}: {manifest.stage}, {manifest.status}"
-    note = ""
-    if "top-1 finetuned" in shown:
-        note = (
-            "\n\ntop-1 finetuned is the network after this unit's training, under the mask of the round before; "
-            "unhealed is this unit's own mask on the rewound values."
-        )
+    notes = [words for column, words in _LEGEND.items() if column in shown]
+    note = "\n\n" + "\n".join(notes) if notes else ""
     return f"{head}\n\n" + table(["unit", *shown, "written", "time"], rows, right=right) + note
 
 
 def _decibel(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f} dB"
+    return "" if value is None else f"{value:.2f}"
 
 
 def own_files(unit: UnitRecord) -> list[FileRecord]:

@@ -21,7 +21,7 @@ class MaskedWeights:
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], mask: Mask) -> None:
         mask.require_same_shapes({name: tuple(weight.shape) for name, weight in parameters.items()}, of="the network")
-        self.mask = mask
+        self._mask = mask
         self._names = list(mask)
         self._weights = [parameters[name] for name in self._names]
         self._alive = [
@@ -30,6 +30,11 @@ class MaskedWeights:
         ]
         # float masks in the weights' own type: bool times float is ten times slower on a CPU
         self._factors = [alive.to(weight.dtype) for alive, weight in zip(self._alive, self._weights, strict=True)]
+
+    @property
+    def mask(self) -> Mask:
+        """The mask that is enforced."""
+        return self._mask
 
     @torch.no_grad()
     def apply(self) -> None:

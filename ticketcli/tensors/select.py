@@ -20,7 +20,7 @@ _MAGNITUDE = 0x7FFFFFFF
 _LOWER = 16
 _UPPER_BINS, _LOWER_BINS = 1 << 15, 1 << _LOWER
 _INFINITE = 0x7F800000 >> _LOWER
-CHUNK = 1 << 17
+CHUNK = 1 << 18
 
 
 def drop_smallest(weights: Mapping[str, Tensor], mask: Mask, *, fraction: float) -> Mask:
@@ -88,15 +88,27 @@ def _check(weights: Mapping[str, Tensor], mask: Mask) -> None:
             raise MismatchError(f"cannot rank weights of type {weight.dtype}", where=name, hint="use float32")
 
 
-def _keys(weights: Mapping[str, Tensor], mask: Mask) -> Iterator[Tensor]:
-    """Magnitude bits in chunks, as int32; a dead weight's are 0 whatever its value."""
+def _pieces(weight: Tensor) -> Iterator[Tensor]:
+    """The values in C order, at most `CHUNK` at a time; of another layout only a few rows are ever copied."""
+    if weight.is_contiguous():
+        yield from torch.split(weight.view(-1), CHUNK)
+        return
+    rows = max(1, CHUNK // weight[0].numel())
+    for part in torch.split(weight, rows):
+        yield from torch.split(part.reshape(-1), CHUNK)
+
+
+def _keys(weights: Mapping[str, Tensor], mask: Mask) -> Iterator[tuple[str, slice, Tensor]]:
+    """Name, place in C order and magnitude bits (int32) of each chunk; a dead weight's are 0 whatever its value."""
     for name, array in mask.items():
-        flat = weights[name].detach().reshape(-1)
-        alive = torch.from_numpy(array.reshape(-1).copy()).to(flat.device)
-        whole = bool(array.all())
-        for start in range(0, flat.numel(), CHUNK):
-            keys = _magnitude_bits(flat[start : start + CHUNK])
-            yield keys if whole else keys.mul_(alive[start : start + CHUNK])
+        alive, whole, start = array.reshape(-1), bool(array.all()), 0
+        for piece in _pieces(weights[name].detach()):
+            place = slice(start, start + piece.numel())
+            keys = _magnitude_bits(piece)
+            if not whole:
+                keys.mul_(torch.from_numpy(alive[place].copy()).to(keys.device))
+            yield name, place, keys
+            start = place.stop
 
 
 def _magnitude_bits(chunk: Tensor) -> Tensor:
@@ -105,7 +117,7 @@ def _magnitude_bits(chunk: Tensor) -> Tensor:
 
 def _upper_counts(weights: Mapping[str, Tensor], mask: Mask) -> Tensor:
     counts = torch.zeros(_UPPER_BINS, dtype=torch.int64)
-    for keys in _keys(weights, mask):
+    for _, _, keys in _keys(weights, mask):
         counts += torch.bincount(keys.bitwise_right_shift_(_LOWER), minlength=_UPPER_BINS).cpu()
     counts[0] -= mask.dropped
     return counts
@@ -113,7 +125,7 @@ def _upper_counts(weights: Mapping[str, Tensor], mask: Mask) -> Tensor:
 
 def _lower_counts(weights: Mapping[str, Tensor], mask: Mask, bucket: int) -> Tensor:
     counts = torch.zeros(_LOWER_BINS, dtype=torch.int64)
-    for keys in _keys(weights, mask):
+    for _, _, keys in _keys(weights, mask):
         if keys.device.type == "cpu":  # numpy picks a few elements out of many three times faster
             array = keys.numpy()
             inside = torch.from_numpy(array[(array >> _LOWER) == bucket])
@@ -135,15 +147,14 @@ def _bucket_of(counts: Tensor, rank: int) -> tuple[int, int]:
 
 def _cut(weights: Mapping[str, Tensor], mask: Mask, threshold: int, *, ties: int) -> Mask:
     """The living weights above the threshold, less the first `ties` of those at it."""
-    kept: dict[str, BoolArray] = {}
-    for name, array in mask.items():
-        keys = _magnitude_bits(weights[name].detach().reshape(-1)).cpu().numpy()
-        alive = array.reshape(-1)
-        above = (keys > threshold) & alive
-        level = np.flatnonzero((keys == threshold) & alive)
+    kept: dict[str, BoolArray] = {name: np.empty(array.shape, dtype=np.bool_) for name, array in mask.items()}
+    for name, place, chunk in _keys(weights, mask):
+        keys = chunk.cpu().numpy()
+        above = kept[name].reshape(-1)[place]
+        np.greater(keys, threshold, out=above)
+        level = np.flatnonzero((keys == threshold) & mask[name].reshape(-1)[place])
         above[level[ties:]] = True
         ties = max(0, ties - level.size)
-        kept[name] = above.reshape(array.shape)
     return Mask(kept)
 
 
