@@ -98,16 +98,7 @@ class Report:
         """The table, the comparison in words, where the files are and what to run next."""
         if self.config is None:
             return f"Files: {root}\nNext:  ticket status --run {root}"
-        columns = [
-            "arm",
-            "sparsity",
-            "whole net",
-            "target top-1",
-            "95 % interval",
-            "n",
-            "PSNR healed",
-            "ticket",
-        ]
+        columns = ["arm", "sparse", "net", "top-1", "95 % interval", "n", "PSNR", "ticket"]
         body = table(columns, [_cells(row) for row in self.rows], right=columns[1:])
         parts = [body, *self._words()]
         if self.missing:
