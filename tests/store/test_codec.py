@@ -33,9 +33,9 @@ def test_a_mask_file_reads_back_with_its_provenance(tmp_path):
 
 def test_the_same_mask_is_written_as_the_same_bytes(tmp_path):
     mask = Mask({f"w{i}": np.arange(i + 3) % 2 == 0 for i in range(20)})
-    for name in ("one", "two"):
-        write_mask(tmp_path / name, mask, {"round": 1, "criterion": "magnitude"})
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    for name in range(12):  # the library writes several metadata keys in random order
+        write_mask(tmp_path / str(name), mask, {"round": 1, "criterion": "magnitude"})
+    assert len({(tmp_path / str(name)).read_bytes() for name in range(12)}) == 1
 
 
 def test_a_mask_takes_one_bit_a_weight(tmp_path):

@@ -133,4 +133,4 @@ def content_digest(path: Path, header: Header | None = None) -> str:
 
 def metadata_for(kind: str, about: dict[str, Any]) -> dict[str, str]:
     """Our metadata: one key, canonical JSON, because the library writes several keys in random order."""
-    return {METADATA_KEY: canonical({"format": FORMAT, "kind": kind, "about": about}), "format": "pt"}
+    return {METADATA_KEY: canonical({"format": FORMAT, "kind": kind, "about": about})}
