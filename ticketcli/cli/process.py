@@ -47,7 +47,7 @@ def share_the_machine() -> None:
     """Let waiting threads sleep soon instead of spinning; no result changes. To be called before torch is loaded.
 
     Measured on 2 cores, a training step: with one core busy 0.3 s instead of 1.7 s; alone 107 and 136 ms, against 110
-    and 115 ms, which is within the noise of that machine.
+    and 115 ms, two runs each, too few to tell apart.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
