@@ -69,21 +69,32 @@ def round_name(number: int) -> str:
 
 
 def _prune_units(config: PruneConfig) -> tuple[Unit, ...]:
-    """Each round is a unit whose key leaves `rounds` and `heal` out, so 11 rounds become 13 by running two."""
-    ignores = frozenset({"rounds", "heal"})
+    """Each round is a unit whose key leaves out how many follow, so 11 rounds become 13 by running two.
+
+    gmp has no rounds to come back to: its weights and optimiser go on, so it is one unit.
+    """
+    if config.schedule == "gmp":
+        return (Unit("gmp", ("healed",)),)
+    n = config.n_rounds
+    later = frozenset({"rounds", "heal"})
     rounds = tuple(
-        Unit(round_name(number), (str(number),), ignores, series=str(number)) for number in range(1, config.rounds + 1)
-    )
+        Unit(
+            round_name(number), (str(number),), later | (frozenset({"to_sparsity"}) if number < n else frozenset()),
+            series=str(number),
+        )
+        for number in range(1, n + 1)
+    )  # fmt: skip
     if config.healing.amount == 0:
         return rounds
-    return (*rounds, Unit(f"healed-{config.rounds:02d}", ("healed",), frozenset({"rounds"})))
+    return (*rounds, Unit(f"healed-{n:02d}", ("healed",), frozenset({"rounds"})))
+
+
+def _prune_output(config: PruneConfig) -> str:
+    return "healed" if config.schedule == "gmp" else str(config.n_rounds)
 
 
 def _prune_required(config: PruneConfig) -> frozenset[str]:
-    needed = {"encoder"}
-    if config.lambda_ > 0:
-        needed.add("decoder")
-    return frozenset(needed)
+    return frozenset({"encoder", "decoder"} if config.rebuilds else {"encoder"})
 
 
 def _optional(*names: str) -> Callable[[StageConfig], frozenset[str]]:
@@ -100,9 +111,9 @@ TRAIN_DECODER = StageSpec(
     "Train the decoder that rebuilds images from the frozen encoder.", "decoder", **_one("decoder"),
 )  # fmt: skip
 PRUNE = StageSpec(
-    "prune", 1, PruneConfig, "ticketcli.stages.prune:prune",
+    "prune", 2, PruneConfig, "ticketcli.stages.prune:prune",
     "Drop the smallest living weights, round by round; write one mask per round.", "ticket",
-    units=_prune_units, default_output=lambda config: str(config.rounds), required=_prune_required,
+    units=_prune_units, default_output=_prune_output, required=_prune_required,
 )  # fmt: skip
 REWIND = StageSpec(
     "rewind", 1, RewindConfig, "ticketcli.stages.rewind:rewind",

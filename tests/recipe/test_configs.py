@@ -9,7 +9,7 @@ from ticketcli.stage import STAGES
 DEFAULTS = {
     ("pretrain", 1): "f0fa8aa7a2df0d67",
     ("train-decoder", 1): "16eb364741eaa285",
-    ("prune", 1): "56dd53b4c4955b05",
+    ("prune", 2): "35bcf0f0f00b9148",
     ("rewind", 1): "2347ba4a4f5e3c4c",
     ("transfer", 1): "2e0b48946f585b6e",
     ("evaluate", 1): "db768b39c721e802",

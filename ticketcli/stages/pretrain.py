@@ -42,12 +42,12 @@ def pretrain(job: Job[PretrainConfig]) -> Iterator[Yield]:
         prunable(model),
     )
     points = {point.iterations(batches.per_epoch): kept_name(point) for point in config.keep}
-    kept = yield from train(run, resume=job.resume, keep=points)
+    trained = yield from train(run, resume=job.resume, keep=points)
     found = quality(model, in_order(splits.validation, splits.normalization, 512, device))
     about = about_source(config, splits.train.class_names, splits.normalization)
     outputs = [Output("dense", "dense", "dense", about, copy_of(model))]
     for name in points.values():
-        outputs.append(Output(name, "kept", name, {**about, "point": name}, kept[name]))
+        outputs.append(Output(name, "kept", name, {**about, "point": name}, trained.kept[name]))
     metrics: dict[str, Any] = {"validation": found, "parameters": parameters(model)}
     yield Produced("dense", tuple(outputs), metrics)
 
