@@ -31,6 +31,7 @@ from ticketcli.stages.job import (
     data_of,
     decoder_from,
     encoder_from,
+    require_labels,
     splits_of,
     training_batches,
 )
@@ -79,7 +80,8 @@ class _Rounds:
         source = job.inputs["encoder"]
         self.about = dict(source.about)
         self.data: Data = data_of(self.config.data, source.about)
-        self.splits: Splits = splits_of(self.data, self.config.seed)
+        self.splits: Splits = splits_of(job, self.data, int(source.about["image_size"]), encoder=source.about)
+        require_labels(self.splits, what="prune.data")
         check_seedable(self.splits, what="prune.data")
         self.model: ResNet = encoder_from(source, self.device)
         self.weights = prunable(self.model)
@@ -116,7 +118,7 @@ class _Rounds:
         length = self.config.finetune
         if number == 1 and not self.config.first_finetune:
             length = Duration(0, "it")
-        metrics: dict[str, Any] = {}
+        metrics: dict[str, Any] = {"images": self.splits.counts()}
         yield from self._finetune(unit, number, f"round {number}/{self.config.rounds}", length, metrics)
         selection = self._select(number)  # from the finetuned weights, before they are rewound
         before, self.mask = self.mask, selection.mask
@@ -141,7 +143,7 @@ class _Rounds:
     def heal(self, unit: Unit) -> Iterator[Yield]:
         """Finetune once more under the last mask, as the next round would begin."""
         number = self.config.rounds
-        metrics: dict[str, Any] = {}
+        metrics: dict[str, Any] = {"images": self.splits.counts()}
         yield from self._finetune(unit, number + 1, f"heal {number}/{number}", self.config.healing, metrics)
         metrics |= _counts(self.mask, parameters(self.model))
         about = {**self.about, "round": number, "healed": True}
