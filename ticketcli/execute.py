@@ -7,9 +7,9 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -19,8 +19,9 @@ import torch
 
 from ticketcli import __version__
 from ticketcli.canon import digest
+from ticketcli.data.sources import Sources
 from ticketcli.errors import CorruptError, NothingToResume, StaleError, Stopped, UsageError
-from ticketcli.events import JsonLines, Listener, Note, listeners
+from ticketcli.events import Event, JsonLines, Listener, Note, PlainLines, listeners
 from ticketcli.plan import Step
 from ticketcli.stage import Unit
 from ticketcli.stages.job import Job
@@ -44,12 +45,14 @@ class Options:
         resume: auto goes on and reruns what is stale, must refuses to begin anew, never begins anew.
         save_every: seconds between saved states; 0 saves after every step.
         quiet: no progress.
+        sources: where image sets lie, and how they are read.
     """
 
     device: str = "auto"
     resume: str = "auto"
     save_every: float = 60.0
     quiet: bool = False
+    sources: Sources = field(default_factory=Sources)
 
 
 class StopRequest:
@@ -187,6 +190,10 @@ class _Execution:
         anew = not self.step.done and self.step.state != "partial"
         resume, offset = (None, None) if anew else self._resume_state()
         events = _load(self.step.spec.runner)(self._job(resume))
+        with closing(events):  # whatever ends the step, the stage lets go of its workers
+            self._drive(events, anew, offset)
+
+    def _drive(self, events: Generator[Any, None, None], anew: bool, offset: int | None) -> None:
         first = next(events)
         self._make_room(anew)
         (self.folder / STATE).mkdir(parents=True, exist_ok=True)
@@ -245,7 +252,20 @@ class _Execution:
                 for role, record in last.files.items()
             }
             before = _load_input(last.name, last.model_copy(update={"files": files}))
-        return Job(self.step.recipe.config, inputs, series, self.step.todo, before, resume, self.device)
+        sources = replace(self.options.sources, tell=self._hear())
+        return Job(self.step.recipe.config, inputs, series, self.step.todo, before, resume, self.device, sources)
+
+    def _hear(self) -> Callable[[Event], None]:
+        """Who is told while images are fetched and decoded, when the stage itself cannot speak; obeys signals."""
+        lines = PlainLines(self.step.name)
+
+        def hear(event: Event) -> None:
+            if self.stop.signal is not None:
+                raise self._stopped("while the images were read")
+            if not self.options.quiet:
+                lines.on(event)
+
+        return hear
 
     # ------------------------------------------------------------------ state
 
@@ -382,9 +402,9 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     return ": " + ", ".join(parts) if parts else ""
 
 
-def _load(dotted: str) -> Callable[[Job[Any]], Iterator[Any]]:
+def _load(dotted: str) -> Callable[[Job[Any]], Generator[Any, None, None]]:
     module, _, name = dotted.partition(":")
-    runner: Callable[[Job[Any]], Iterator[Any]] = getattr(importlib.import_module(module), name)
+    runner: Callable[[Job[Any]], Generator[Any, None, None]] = getattr(importlib.import_module(module), name)
     return runner
 
 

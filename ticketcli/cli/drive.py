@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from ticketcli.cli import process
+from ticketcli.data.sources import Sources
 from ticketcli.errors import Stopped, UsageError
 from ticketcli.plan import Step
 from ticketcli.store.run_folder import Run
@@ -21,6 +22,7 @@ def drive(
     save_every: float,
     dry_run: bool,
     quiet: bool,
+    sources: Sources,
     last: bool = True,
 ) -> None:
     """Plan a step, and execute it unless it is fresh.
@@ -44,6 +46,6 @@ def drive(
     from ticketcli.execute import Options, StopRequest, execute  # torch is loaded here, and only here
 
     with StopRequest().listening() as stop:
-        execute(run, name, plan, Options(device, resume, save_every, quiet), stop, speak=speak)
+        execute(run, name, plan, Options(device, resume, save_every, quiet, sources), stop, speak=speak)
         if stop.signal is not None and not last:
             raise Stopped(f"{stop.signal.name}: {name} is finished", hint="the same command continues")

@@ -14,6 +14,7 @@ import typer
 from ticketcli.cli import process
 from ticketcli.cli.drive import drive
 from ticketcli.cli.recipe_file import load_recipe, read_recipe
+from ticketcli.data.sources import Sources
 from ticketcli.plan import Step, plan_recipe, plan_step
 from ticketcli.store.run_folder import Run
 from ticketcli.units import human_seconds
@@ -32,6 +33,9 @@ def run_recipe(
     device: process.DeviceOption = "auto",
     resume: process.ResumeOption = "auto",
     save_every: process.SaveOption = 60.0,
+    data_dir: process.DataDirOption = process.DATA_DIR,
+    download: process.DownloadOption = False,
+    workers: process.WorkersOption = None,
     dry_run: process.DryRunOption = False,
     as_json: process.JsonOption = False,
     quiet: process.QuietOption = False,
@@ -81,6 +85,7 @@ def run_recipe(
             save_every=save_every,
             dry_run=False,
             quiet=quiet,
+            sources=Sources(data_dir, download, workers),
             last=position == len(todo),
         )
     if not quiet:

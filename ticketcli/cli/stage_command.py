@@ -12,6 +12,7 @@ import typer
 
 from ticketcli.cli import process
 from ticketcli.cli.drive import drive
+from ticketcli.data.sources import Sources
 from ticketcli.errors import InputMissing
 from ticketcli.plan import Step, find_by_kind, make_step, plan_step, recorded_step
 from ticketcli.recipe.configs import flat_fields
@@ -57,6 +58,9 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         ("device", process.DeviceOption, "auto"),
         ("resume", process.ResumeOption, "auto"),
         ("save_every", process.SaveOption, 60.0),
+        ("data_dir", process.DataDirOption, process.DATA_DIR),
+        ("download", process.DownloadOption, False),
+        ("workers", process.WorkersOption, None),
         ("dry_run", process.DryRunOption, False),
         ("as_json", process.JsonOption, False),
         ("quiet", process.QuietOption, False),
@@ -129,6 +133,9 @@ def _run(
     device: str,
     resume: str,
     save_every: float,
+    data_dir: Path,
+    download: bool,
+    workers: int | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -156,6 +163,7 @@ def _run(
         save_every=save_every,
         dry_run=dry_run,
         quiet=quiet,
+        sources=Sources(data_dir, download, workers),
     )
     if dry_run:
         return

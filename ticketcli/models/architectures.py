@@ -31,15 +31,24 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 }
 
 
-def build_encoder(arch: str, *, n_classes: int, seed: int) -> ResNet:
-    """A network of a known architecture with a seeded random draw of its weights.
+def architecture(arch: str) -> Architecture:
+    """The table's row.
 
     Raises:
         UsageError: unknown architecture.
     """
     if arch not in ARCHITECTURES:
         raise UsageError(f"unknown architecture '{arch}'", where="arch", hint=did_you_mean(arch, ARCHITECTURES))
-    return ARCHITECTURES[arch].build(n_classes, generator(seed, "encoder"))
+    return ARCHITECTURES[arch]
+
+
+def build_encoder(arch: str, *, n_classes: int, seed: int) -> ResNet:
+    """A network of a known architecture with a seeded random draw of its weights.
+
+    Raises:
+        UsageError: unknown architecture.
+    """
+    return architecture(arch).build(n_classes, generator(seed, "encoder"))
 
 
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -14,15 +14,24 @@ from pydantic import BeforeValidator, Field, model_validator
 from ticketcli.recipe.config import Classes, Config, Duration, Durations, Names, Reference
 from ticketcli.units import Duration as _Duration
 
-Augment = Literal["auto", "none", "shift", "crop-flip"]
+Augment = Literal["auto", "none", "shift", "crop-flip", "resized-crop"]
 
 
 class Data(Config):
-    """A named image set, whole or narrowed."""
+    """An image set, whole or narrowed. Where named sets lie changes no result, so it is not said here (--data-dir)."""
 
-    name: str = Field(description="name of the set, such as digits")
+    name: str = Field(description="name of the set, such as digits; or folder:PATH (a folder a class) or images:PATH")
     classes: Classes | None = Field(None, description="keep only these classes, relabelled in this order")
     per_class: int | None = Field(None, ge=1, description="keep this many training images of each class")
+    validation: float | None = Field(
+        None, gt=0, lt=1, description="share of the training images split off for validation; absent: the set's own"
+    )
+    split_seed: int = Field(
+        0, ge=0, lt=2**63, description="fixes that split; not the stage's seed, so that all stages split alike"
+    )
+    broken: Literal["refuse", "skip"] = Field(
+        "refuse", description="an image file that cannot be read ends the stage, or is counted and left out"
+    )
 
 
 def _data(value: object) -> object:
@@ -64,6 +73,9 @@ class PretrainConfig(Training):
 
     data: DataField = Field(description="the source image set")
     arch: str = Field("resnet_small", description="architecture")
+    image_size: int | None = Field(
+        None, ge=8, le=2048, description="side of the images in pixels; absent: the architecture's own"
+    )
     epochs: Duration = Field(ep(30), description="length of the training")
     batch: int = Field(64, ge=1, description="images in an optimiser step")
     milestones: Durations = Field((ep(15), ep(25)), description="multiply the learning rate by gamma at these points")
@@ -221,6 +233,9 @@ class TransferConfig(Training):
     )
     task: Literal["classification"] = Field("classification", description="kind of target")
     data: DataField = Field(description="the target image set")
+    image_size: int | None = Field(
+        None, ge=8, le=2048, description="side of the images in pixels; absent: that of the source checkpoint"
+    )
     epochs: Duration = Field(ep(182), description="length of the training")
     batch: int = Field(256, ge=1, description="images in an optimiser step")
     milestones: Durations = Field((ep(91), ep(136)), description="multiply the learning rate by gamma at these points")

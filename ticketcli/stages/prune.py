@@ -80,7 +80,7 @@ class _Rounds:
         source = job.inputs["encoder"]
         self.about = dict(source.about)
         self.data: Data = data_of(self.config.data, source.about)
-        self.splits: Splits = splits_of(self.data, self.config.seed)
+        self.splits: Splits = splits_of(job, self.data, int(source.about["image_size"]), encoder=source.about)
         check_seedable(self.splits, what="prune.data")
         self.model: ResNet = encoder_from(source, self.device)
         self.weights = prunable(self.model)
@@ -136,7 +136,7 @@ class _Rounds:
         length = self.config.finetune
         if number == 1 and not self.config.first_finetune:
             length = Duration(0, "it")
-        metrics: dict[str, Any] = {}
+        metrics: dict[str, Any] = {"images": self.splits.counts()}
         yield from self._finetune(unit, number, f"round {number}/{self.config.n_rounds}", length, metrics)
         before, selection = self.mask, self._select(self.mask, number)  # from the finetuned weights, not the rewound
         self.mask = selection.mask
@@ -160,7 +160,7 @@ class _Rounds:
     def heal(self, unit: Unit) -> Iterator[Yield]:
         """Finetune once more under the last mask, as the next round would begin."""
         number = self.config.n_rounds
-        metrics: dict[str, Any] = {}
+        metrics: dict[str, Any] = {"images": self.splits.counts()}
         yield from self._finetune(unit, number + 1, f"heal {number}/{number}", self.config.healing, metrics)
         metrics |= _counts(self.mask, parameters(self.model))
         about = {**self.about, "round": number, "healed": True}
@@ -195,7 +195,8 @@ class _Rounds:
         trained = yield from train(run, resume=self.job.resume_of(unit))
         assert trained.mask is not None
         self.mask = trained.mask
-        metrics = {"gradient_ratio": ratio, **self._healed(), **_counts(self.mask, parameters(self.model))}
+        metrics = {"images": self.splits.counts(), "gradient_ratio": ratio, **self._healed()}
+        metrics |= _counts(self.mask, parameters(self.model))
         about = {**self._about(config.rounds), "rewind": "none", "healed": True}
         output = Output("healed", "ticket", "gmp", about, copy_of(self.model), self.mask)
         yield Produced(unit.name, (output,), metrics)
@@ -272,7 +273,7 @@ class _Rounds:
     def _measure(self) -> dict[str, Any]:
         normalization = self.splits.normalization
         rebuild = None if self.decoder is None else Rebuild(self.decoder, normalization.denormalize, self.t)
-        labelled = bool(self.splits.validation.class_names)
+        labelled = len(self.splits.validation.class_names) == len(self.about["class_names"])
         images = in_order(self.splits.validation, normalization, 256, self.device)
         return quality(self.model, images, rebuild, labelled=labelled)
 

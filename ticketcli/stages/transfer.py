@@ -15,7 +15,7 @@ from ticketcli.metrics.quality import quality
 from ticketcli.models.architectures import build_encoder, new_head, prunable
 from ticketcli.models.cost import parameters
 from ticketcli.recipe.configs import TransferConfig
-from ticketcli.stages.job import Job, check_seedable, splits_of, training_batches
+from ticketcli.stages.job import Job, check_seedable, require_labels, splits_of, training_batches
 from ticketcli.stages.pretrain import head_names
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of, load_into
@@ -31,7 +31,9 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
     """
     config, device = job.config, job.device
     source = job.inputs["ticket"]
-    splits = splits_of(config.data, config.seed)
+    size = config.image_size or int(source.about["image_size"])
+    splits = splits_of(job, config.data, size, encoder=source.about)
+    require_labels(splits, what="transfer.data")
     check_seedable(splits, what="transfer.data")
     model, mask = ticket_network(source, len(splits.train.class_names), config.seed)
     model.to(device)
@@ -45,13 +47,14 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
     batches = training_batches(config, splits.train, splits, config.data, device, "transfer")
     run = Run("transfer", model, loss, batches, config, config.epochs, weights, mask)
     yield from train(run, resume=job.resume)
-    metrics: dict[str, Any] = {}
+    metrics: dict[str, Any] = {"images": splits.counts()}
     for name, images in (("validation", splits.validation), ("test", splits.test)):
         metrics[name] = quality(model, in_order(images, splits.normalization, 512, device))
     metrics["sparsity"] = sparsity
     metrics["network_sparsity"] = mask.dropped / parameters(model) if mask is not None else 0.0
     about = {
-        **{key: source.about[key] for key in ("arch", "image_size")},
+        "arch": source.about["arch"],
+        "image_size": size,
         "class_names": list(splits.train.class_names),
         "data": config.data.model_dump(mode="json", exclude_defaults=True),
         "normalization": {"mean": list(splits.normalization.mean), "std": list(splits.normalization.std)},
