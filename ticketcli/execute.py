@@ -29,8 +29,9 @@ from ticketcli.store.atomic import write_json
 from ticketcli.store.codec import read_mask, write_mask
 from ticketcli.store.lock import locked
 from ticketcli.store.manifest import Artifact, FileRecord, Manifest, UnitRecord, write_manifest
-from ticketcli.store.run_folder import METRICS, STATE, Run
+from ticketcli.store.run_folder import FOREIGN, METRICS, STATE, Run
 from ticketcli.tensors.files import read_checkpoint, read_state, write_checkpoint, write_state
+from ticketcli.tensors.foreign import read_weights
 from ticketcli.training.yields import Loaded, Output, Produced, Snapshot, State
 
 _GENERATIONS = 2
@@ -413,6 +414,8 @@ def _load_input(ref: str, artifact: Artifact) -> Loaded:
     for record in artifact.files.values():
         record.check(Path("/"), thorough=True)
     loaded = Loaded(ref, artifact.kind, artifact.about, identity=artifact.identity)
+    if artifact.kind == FOREIGN:
+        return replace(loaded, values=read_weights(Path(artifact.files["values"].path)))
     if "values" in artifact.files:
         loaded = replace(loaded, values=read_checkpoint(Path(artifact.files["values"].path)).tensors)
     if "mask" in artifact.files:

@@ -13,7 +13,7 @@ from ticketcli.recipe.config import Reference
 from ticketcli.recipe.recipe import Recipe, RecipeStep, Ref
 from ticketcli.stage import STAGES, StageSpec, Unit
 from ticketcli.store.manifest import Artifact, FileRecord, Manifest, differences
-from ticketcli.store.run_folder import STATE, Run, adopt
+from ticketcli.store.run_folder import FOREIGN, STATE, Run, adopt
 from ticketcli.store.tensorfile import read_header
 
 State = Literal["fresh", "partial", "stale", "missing", "waiting"]
@@ -71,7 +71,7 @@ class Step:
 
 
 class _Waiting(Exception):
-    """An input is going to be made by a step that is not done yet."""
+    """An input is going to be made by a step that is not done yet, or is a file from elsewhere, to be put there."""
 
     def __init__(self, step: str) -> None:
         super().__init__(step)
@@ -221,7 +221,9 @@ def _bind_one(
     units: tuple[Unit, ...],
 ) -> Input:
     if ref.path is not None:
-        artifact = adopt(ref.path)
+        if FOREIGN in mark.kinds and not ref.path.is_file():
+            raise _Waiting(f"the file {ref.path}")
+        artifact = adopt(ref.path, foreign=FOREIGN in mark.kinds)
         _check_kind(role, str(ref), artifact, mark)
         return Input(role, str(ref), {artifact.name: artifact})
     producer = producers(ref.step)
@@ -305,7 +307,7 @@ def make_step(name: str, spec: StageSpec, values: Mapping[str, object]) -> Recip
     refs: dict[str, Ref] = {}
     for role, mark in spec.config.references().items():
         text = getattr(config, role)
-        if text and text not in mark.words:
+        if text and not mark.is_word(text):
             head, _, output = text.partition("/")
             refs[role] = Ref(path=Path(text).expanduser()) if is_file_reference(text) else Ref(head, output)
     return RecipeStep(name, name, spec.name, config, refs)

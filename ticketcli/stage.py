@@ -12,6 +12,7 @@ from typing import Any
 
 from ticketcli.recipe.configs import (
     EvaluateConfig,
+    ImportConfig,
     PretrainConfig,
     PruneConfig,
     RewindConfig,
@@ -37,7 +38,11 @@ class Unit:
 
 @dataclass(frozen=True)
 class StageSpec:
-    """A row of the table. `version` is raised when results change: a fixed bug, or a changed default."""
+    """A row of the table.
+
+    `version` is raised when results change: a fixed bug, or a changed default. `argument` is the config field that the
+    command takes without a flag.
+    """
 
     name: str
     version: int
@@ -48,6 +53,7 @@ class StageSpec:
     units: Callable[[Any], tuple[Unit, ...]]
     default_output: Callable[[Any], str]
     required: Callable[[Any], frozenset[str]] = field(default=lambda config: frozenset(config.references()))
+    argument: str = ""
 
 
 def _one(name: str) -> dict[str, Any]:
@@ -106,6 +112,11 @@ PRETRAIN = StageSpec(
     "Train a dense network on a source image set.", "dense",
     units=_pretrain_units, default_output=lambda config: "dense",
 )  # fmt: skip
+IMPORT = StageSpec(
+    "import", 1, ImportConfig, "ticketcli.stages.import_weights:import_weights",
+    "Bring in a dense network: published weights, or a file made elsewhere.", "dense",
+    units=lambda config: (Unit("dense", ("dense",)),), default_output=lambda config: "dense", argument="source",
+)  # fmt: skip
 TRAIN_DECODER = StageSpec(
     "train-decoder", 1, TrainDecoderConfig, "ticketcli.stages.train_decoder:train_decoder",
     "Train the decoder that rebuilds images from the frozen encoder.", "decoder", **_one("decoder"),
@@ -129,5 +140,5 @@ EVALUATE = StageSpec(
 )  # fmt: skip
 
 STAGES: Mapping[str, StageSpec] = {
-    spec.name: spec for spec in (PRETRAIN, TRAIN_DECODER, PRUNE, REWIND, TRANSFER, EVALUATE)
+    spec.name: spec for spec in (PRETRAIN, IMPORT, TRAIN_DECODER, PRUNE, REWIND, TRANSFER, EVALUATE)
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ticketcli.cli import process
 from ticketcli.data.sources import Sources
-from ticketcli.errors import Stopped, UsageError
+from ticketcli.errors import InputMissing, Stopped, UsageError
 from ticketcli.plan import Step
 from ticketcli.store.run_folder import Run
 
@@ -29,6 +29,7 @@ def drive(
 
     Raises:
         UsageError: an unknown `--resume`.
+        InputMissing: an input has not been made, or put there.
         Stopped: a signal came; after the step's end too, unless it is the `last`.
     """
     if resume not in ("auto", "must", "never"):
@@ -42,6 +43,8 @@ def drive(
     speak(f"{name}: {step.state}, {step.why}")
     if dry_run or (step.state == "fresh" and resume != "never"):
         return
+    if step.state == "waiting":
+        raise InputMissing(f"'{name}' {step.why}, which is not there", where=str(run.root))
     process.share_the_machine()
     from ticketcli.execute import Options, StopRequest, execute  # torch is loaded here, and only here
 

@@ -46,7 +46,9 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         _run(spec, _values(named, fields), **settings)
 
     parameters = [
-        inspect.Parameter(python_name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(key, fields[key]))
+        inspect.Parameter(
+            python_name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(key, fields[key], spec.argument)
+        )
         for python_name, key in python_names.items()
     ]
     name_option = Annotated[
@@ -74,7 +76,7 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
     return run_stage
 
 
-def _flag(key: str, field: Any) -> Any:
+def _flag(key: str, field: Any, argument: str) -> Any:
     default = field.get_default(call_default_factory=True)
     shown = ""
     if not field.is_required() and default not in (None, "", ()):
@@ -84,6 +86,8 @@ def _flag(key: str, field: Any) -> Any:
         text += " (required)"
     elif shown:
         text += f" (default: {shown})"
+    if key == argument:
+        return Annotated[str | None, typer.Argument(metavar=key.upper(), help=text, show_default=False)]
     metavar = "VALUE" if default is None or default == "" or field.is_required() else _metavar(default)
     return Annotated[
         str | None, typer.Option(f"--{key.replace('_', '-')}", metavar=metavar, help=text, show_default=False)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ticketcli.recipe.config import Classes, Config, Duration, Durations, Names, Reference
+from ticketcli.recipe.config import Classes, Config, Duration, Durations, Floats, Names, Reference
 from ticketcli.units import Duration as _Duration
 
 Augment = Literal["auto", "none", "shift", "crop-flip", "resized-crop"]
@@ -81,6 +81,34 @@ class PretrainConfig(Training):
     milestones: Durations = Field((ep(15), ep(25)), description="multiply the learning rate by gamma at these points")
     weight_decay: float = Field(5e-4, ge=0, description="weight decay")
     keep: Durations = Field((), description="also write the weights at these points; 0ep is the initial draw")
+
+
+class ImportConfig(StageConfig):
+    """Settings of `ticket import`: a dense network from published weights or from a file made elsewhere."""
+
+    source: Annotated[str, Reference(("foreign",), words=("torchvision:", "timm:"))] = Field(
+        "", description="torchvision:resnet50@IMAGENET1K_V1 (the paper's), timm:NAME, or a .pth or .safetensors file"
+    )
+    arch: str = Field("", description="architecture of a file's weights; published ones know theirs")
+    match: Literal["name", "order"] = Field(
+        "name", description="how tensors find their place; order is for files with other names in the same order"
+    )
+    data: DataField | None = Field(None, description="image set that it was trained on, for the stages that follow")
+    image_size: int | None = Field(None, ge=8, description="side in pixels; the weights' or the architecture's own")
+    mean: Floats | None = Field(
+        None, description="what its images were normalised with, by channel; ImageNet's if absent"
+    )
+    std: Floats | None = Field(None, description="standard deviations to go with mean")
+    n_classes: int | None = Field(None, ge=1, description="outputs of a fresh head, for weights that have none")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std go together")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and (len(values) != 3 or (name == "std" and min(values) <= 0)):
+                raise ValueError(f"{name} needs three values, one a channel, in units where white is 1")
+        return self
 
 
 class TrainDecoderConfig(Training):

@@ -21,6 +21,7 @@ SCHEMA = 1
 STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _VARIABLE = re.compile(r"\$(\w+)")
 _TOP = ("schema", "about", "for_each", "defaults", "steps", "report")
+_WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt", ".th")
 Variables = Mapping[str, Any]
 
 
@@ -208,8 +209,8 @@ def step_name(group: str, variables: Variables) -> str:
 
 
 def is_file_reference(text: str) -> bool:
-    """Whether a reference is meant as a path: it ends in .safetensors, or is absolute or dotted."""
-    return text.endswith(".safetensors") or text.startswith(("/", "./", "../", "~"))
+    """Whether a reference is meant as a path: it ends as weights' files do, or is absolute or dotted."""
+    return text.endswith(_WEIGHT_FILES) or text.startswith(("/", "./", "../", "~"))
 
 
 class _Expansion:
@@ -303,7 +304,7 @@ class _Expansion:
         for role, mark in config_type.references().items():
             text = _substitute(values.get(role, ""), first, f"{where}.{role}")
             head = str(text).partition("/")[0]
-            if not isinstance(text, str) or not text or text in mark.words or is_file_reference(text):
+            if not isinstance(text, str) or not text or mark.is_word(text) or is_file_reference(text):
                 continue
             if head not in self.raw_steps:
                 raise UsageError(f"no step '{head}'", where=f"{where}.{role}", hint=did_you_mean(head, self.raw_steps))
@@ -330,7 +331,7 @@ class _Expansion:
         refs: dict[str, Ref] = {}
         for role, mark in config_type.references().items():
             text = substituted.get(role, "")
-            if isinstance(text, str) and text and text not in mark.words:
+            if isinstance(text, str) and text and not mark.is_word(text):
                 refs[role] = self._ref(text, variables)
                 substituted[role] = str(refs[role])
         config = config_type.parse(substituted, where=where)
