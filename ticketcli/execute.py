@@ -23,7 +23,7 @@ from ticketcli.data.sources import Sources
 from ticketcli.errors import CorruptError, NothingToResume, StaleError, Stopped, UsageError
 from ticketcli.events import Event, JsonLines, Listener, Note, PlainLines, listeners
 from ticketcli.plan import Step
-from ticketcli.stage import Unit
+from ticketcli.stage import StageSpec, Unit
 from ticketcli.stages.job import Job
 from ticketcli.store.atomic import write_json
 from ticketcli.store.codec import read_mask, write_mask
@@ -190,7 +190,7 @@ class _Execution:
         """
         anew = not self.step.done and self.step.state != "partial"
         resume, offset = (None, None) if anew else self._resume_state()
-        events = _load(self.step.spec.runner)(self._job(resume))
+        events = runner_of(self.step.spec)(self._job(resume))
         with closing(events):  # whatever ends the step, the stage lets go of its workers
             self._drive(events, anew, offset)
 
@@ -238,10 +238,10 @@ class _Execution:
 
     def _job(self, resume: State | None) -> Job[Any]:
         inputs = {
-            role: _load_input(bound.ref, bound.artifact) for role, bound in self.step.inputs.items() if not bound.series
+            role: load_input(bound.ref, bound.artifact) for role, bound in self.step.inputs.items() if not bound.series
         }
         series = {
-            role: {name: _load_input(f"{bound.ref}/{name}", artifact) for name, artifact in bound.artifacts.items()}
+            role: {name: load_input(f"{bound.ref}/{name}", artifact) for name, artifact in bound.artifacts.items()}
             for role, bound in self.step.inputs.items()
             if bound.series
         }
@@ -252,7 +252,7 @@ class _Execution:
                 role: record.model_copy(update={"path": str(record.locate(self.folder))})
                 for role, record in last.files.items()
             }
-            before = _load_input(last.name, last.model_copy(update={"files": files}))
+            before = load_input(last.name, last.model_copy(update={"files": files}))
         sources = replace(self.options.sources, tell=self._hear())
         return Job(self.step.recipe.config, inputs, series, self.step.todo, before, resume, self.device, sources)
 
@@ -403,13 +403,14 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     return ": " + ", ".join(parts) if parts else ""
 
 
-def _load(dotted: str) -> Callable[[Job[Any]], Generator[Any, None, None]]:
-    module, _, name = dotted.partition(":")
+def runner_of(spec: StageSpec) -> Callable[[Job[Any]], Generator[Any, None, None]]:
+    """The generator function of a stage, its module loaded now."""
+    module, _, name = spec.runner.partition(":")
     runner: Callable[[Job[Any]], Generator[Any, None, None]] = getattr(importlib.import_module(module), name)
     return runner
 
 
-def _load_input(ref: str, artifact: Artifact) -> Loaded:
+def load_input(ref: str, artifact: Artifact) -> Loaded:
     """Read an input's files, each verified against its recorded digest first."""
     for record in artifact.files.values():
         record.check(Path("/"), thorough=True)

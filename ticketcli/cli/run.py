@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +39,9 @@ def run_recipe(
     download: process.DownloadOption = False,
     workers: process.WorkersOption = None,
     dry_run: process.DryRunOption = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Measure a few steps; print time, disk and memory of the rest.")
+    ] = False,
     as_json: process.JsonOption = False,
     quiet: process.QuietOption = False,
     verbose: process.VerboseOption = 0,
@@ -59,6 +64,9 @@ def run_recipe(
             from ticketcli.report.steps import steps_table
 
             print(steps_table(rows))
+        return
+    if estimate:
+        _estimate(list(plans.values()), folder, device, Sources(data_dir, download, workers), as_json)
         return
     folder.save_recipe(text, source=source, overrides=overrides or [], drops=drop or [])
     fresh = [name for name, state in states.items() if state == "fresh"]
@@ -95,3 +103,21 @@ def run_recipe(
 
     report = run_report(parsed, folder)
     print(json.dumps(report.as_json()) if as_json else report.as_text(folder.root))
+
+
+def _estimate(steps: list[Step], run: Run, device: str, sources: Sources, as_json: bool) -> None:
+    """Cut every step short, and print what the whole of them will take here."""
+    process.share_the_machine()
+    from ticketcli.estimate import estimate  # torch is loaded here, and only here
+    from ticketcli.execute import Options
+    from ticketcli.report.steps import estimate_table
+
+    found = estimate(steps, Options(device=device, quiet=True, sources=sources))
+    free = shutil.disk_usage(
+        next(folder for folder in (run.root, *run.root.absolute().parents) if folder.exists())
+    ).free
+    totals = {"seconds": found.seconds, "disk": found.disk, "free": free, "memory": found.memory,
+              "gpu_memory": found.gpu_memory}  # fmt: skip
+    rows = [{"step": step.name, "group": step.recipe.group, "state": step.state, **asdict(found.steps[step.name])}
+            for step in steps]  # fmt: skip
+    print(json.dumps({"steps": rows, **totals}) if as_json else estimate_table(rows, totals))

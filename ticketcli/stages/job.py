@@ -41,6 +41,7 @@ class Job(Generic[ConfigT]):
         resume: the saved state of the first unit of `todo`, or None.
         device: where to compute.
         sources: where image sets lie, and how they are read.
+        sample: measure on no more than so many validation and test images; for estimates, never for results.
     """
 
     config: ConfigT
@@ -51,6 +52,7 @@ class Job(Generic[ConfigT]):
     resume: State | None
     device: torch.device
     sources: Sources = field(default_factory=Sources)
+    sample: int | None = None
 
     def resume_of(self, unit: Unit) -> State | None:
         """The saved state, if it is this unit's."""
@@ -72,7 +74,13 @@ def splits_of(job: Job[Any], data: Data, image_size: int, *, encoder: Mapping[st
     learnt = encoder.get("normalization") if encoder is not None else None
     if learnt is not None:
         splits = replace(splits, normalization=Normalization(tuple(learnt["mean"]), tuple(learnt["std"])))
+    if job.sample is not None:
+        splits = replace(splits, validation=_first(splits.validation, job.sample), test=_first(splits.test, job.sample))
     return splits
+
+
+def _first(images: Images, n: int) -> Images:
+    return images.take(torch.arange(min(n, len(images.labels))))
 
 
 def data_of(config: Data | None, about: Mapping[str, Any]) -> Data:
