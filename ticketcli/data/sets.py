@@ -6,12 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from ticketcli.data.cifar import load_cifar10, load_cifar100
 from ticketcli.data.digits import load_digits
+from ticketcli.data.folder import load_folder, load_images
+from ticketcli.data.imagenet import load_imagenet
 from ticketcli.data.images import Images, Splits, limit, narrow
 from ticketcli.data.lazy import sized
+from ticketcli.data.mnist import load_fashion_mnist, load_mnist
 from ticketcli.data.sources import Sources
 from ticketcli.data.splitting import Whole, split
+from ticketcli.data.svhn import load_svhn
 from ticketcli.errors import UsageError, did_you_mean
+
+_LARGE = 128  # pixels
 
 
 @dataclass(frozen=True)
@@ -43,11 +50,45 @@ def _always(name: str) -> Callable[[int], str]:
     return lambda image_size: name
 
 
+def _by_size(image_size: int) -> str:
+    return "resized-crop" if image_size >= _LARGE else "crop-flip"
+
+
 DATASETS: Mapping[str, Dataset] = {
     "digits": Dataset(
         lambda wanted: load_digits(),
         _always("shift"),
         "1,797 real handwritten digits from scikit-learn, at 32 pixels",
+    ),
+    "mnist": Dataset(lambda wanted: load_mnist(wanted.sources), _always("shift"), "60,000 + 10,000 handwritten digits"),
+    "fashion-mnist": Dataset(
+        lambda wanted: load_fashion_mnist(wanted.sources), _always("crop-flip"), "60,000 + 10,000 pieces of clothing"
+    ),
+    "cifar10": Dataset(
+        lambda wanted: load_cifar10(wanted.sources), _always("crop-flip"), "50,000 + 10,000 photographs, 10 classes"
+    ),
+    "cifar100": Dataset(
+        lambda wanted: load_cifar100(wanted.sources), _always("crop-flip"), "50,000 + 10,000 photographs, 100 classes"
+    ),
+    "svhn": Dataset(
+        lambda wanted: load_svhn(wanted.sources), _always("shift"), "73,257 + 26,032 digits of house numbers"
+    ),
+    "imagenet": Dataset(
+        lambda wanted: load_imagenet(wanted.sources, broken=wanted.broken),
+        _always("resized-crop"),
+        "1,281,167 + 50,000 photographs, 1,000 classes",
+    ),
+    "folder": Dataset(
+        lambda wanted: load_folder(wanted.path, wanted.sources, broken=wanted.broken),
+        _by_size,
+        "image files, a folder for each class",
+        takes_path=True,
+    ),
+    "images": Dataset(
+        lambda wanted: load_images(wanted.path, wanted.sources, broken=wanted.broken),
+        _by_size,
+        "image files without classes",
+        takes_path=True,
     ),
 }
 
