@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
@@ -10,6 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 
 from ticketcli.errors import UsageError, UsageErrors, did_you_mean
 from ticketcli.units import Duration as _Duration
+
+_RANGE = re.compile(r"\s*(\d+)\s*-\s*(\d+)\s*")
 
 
 def _parse_duration(value: object) -> _Duration:
@@ -23,11 +26,23 @@ def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _as_classes(value: object) -> object:
+    """Numbers, and ranges such as 0-49 with both ends; one range may stand alone."""
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    numbers: list[object] = []
+    for part in parts:
+        match = _RANGE.fullmatch(part) if isinstance(part, str) else None
+        if match is not None and int(match[1]) > int(match[2]):
+            raise ValueError(f"the range {part} runs backwards; write {match[2]}-{match[1]}")
+        numbers += range(int(match[1]), int(match[2]) + 1) if match is not None else [part]
+    return tuple(numbers)
+
+
 Duration = Annotated[_Duration, BeforeValidator(_parse_duration), PlainSerializer(str, return_type=str)]
 Durations = Annotated[tuple[Duration, ...], BeforeValidator(_as_tuple)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Floats = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
-Classes = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
+Classes = Annotated[tuple[int, ...], BeforeValidator(_as_classes)]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ class Data(Config):
     """An image set, whole or narrowed. Where named sets lie changes no result, so it is not said here (--data-dir)."""
 
     name: str = Field(description="name of the set, such as digits; or folder:PATH (a folder a class) or images:PATH")
-    classes: Classes | None = Field(None, description="keep only these classes, relabelled in this order")
+    classes: Classes | None = Field(
+        None, description="keep only these classes, such as 0-4 or [7, 3], relabelled in this order"
+    )
     per_class: int | None = Field(None, ge=1, description="keep this many training images of each class")
     validation: float | None = Field(
         None, gt=0, lt=1, description="share of the training images split off for validation; absent: the set's own"
