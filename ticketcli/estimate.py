@@ -6,9 +6,7 @@ training step are real; only their number is calculated.
 
 from __future__ import annotations
 
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -21,7 +19,8 @@ import torch
 from ticketcli.canon import canonical
 from ticketcli.data.images import Splits
 from ticketcli.events import Progress
-from ticketcli.execute import Options, load_input, pick_device, runner_of
+from ticketcli.execute import Options, load_input, runner_of
+from ticketcli.machine import peak_memory, pick_device
 from ticketcli.plan import Step
 from ticketcli.recipe.configs import ImportConfig, PretrainConfig, PruneConfig, StageConfig, Training, TransferConfig
 from ticketcli.stages.job import Job, data_of, splits_of
@@ -83,8 +82,7 @@ def estimate(steps: Sequence[Step], options: Options) -> Estimate:
     measured = _Measurements(options)
     costs = {step.name: measured.cost(step) for step in steps}
     gpu = torch.cuda.max_memory_allocated(measured.device) if measured.device.type == "cuda" else None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Estimate(costs, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, gpu)
+    return Estimate(costs, peak_memory(), gpu)
 
 
 @dataclass(frozen=True)

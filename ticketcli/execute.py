@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import platform
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -15,13 +14,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ticketcli import __version__
 from ticketcli.canon import digest
 from ticketcli.data.sources import Sources
-from ticketcli.errors import CorruptError, NothingToResume, StaleError, Stopped, UsageError
+from ticketcli.errors import CorruptError, NothingToResume, StaleError, Stopped
 from ticketcli.events import Event, JsonLines, Listener, Note, PlainLines, listeners
+from ticketcli.machine import Speedometer, environment, peak_memory, pick_device
 from ticketcli.plan import Step
 from ticketcli.stage import StageSpec, Unit
 from ticketcli.stages.job import Job
@@ -33,6 +31,7 @@ from ticketcli.store.run_folder import FOREIGN, METRICS, STATE, Run
 from ticketcli.tensors.files import read_checkpoint, read_state, write_checkpoint, write_state
 from ticketcli.tensors.foreign import read_weights
 from ticketcli.training.yields import Loaded, Output, Produced, Snapshot, State
+from ticketcli.units import human_bytes
 
 _GENERATIONS = 2
 
@@ -76,37 +75,6 @@ class StopRequest:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device to compute on.
-
-    Raises:
-        UsageError: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f"cannot compute on '{name}': {str(error).splitlines()[0]}", where="--device", hint="--device cpu"
-        ) from None
-    return device
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """What else a result's last bits can depend on; recorded, never part of a key."""
-    return {
-        "ticketcli": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        "machine": platform.machine(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-    }
 
 
 def execute(
@@ -159,6 +127,7 @@ class _Execution:
         self.manifest = self._manifest()
         self.before: tuple[Artifact, ...] = self.manifest.units[step.done[-1].name].outputs if step.done else ()
         self.states: list[Path] = []  # this unit's own saved states, oldest first
+        self.speedometer = Speedometer(getattr(step.recipe.config, "batch", 0))
         self.unit_started = time.monotonic()
         self.saved_at = time.monotonic()
         self.spent = 0.0
@@ -214,6 +183,7 @@ class _Execution:
                     if self.stop.signal is not None and todo:
                         raise self._stopped(f"{event.unit} is finished")
                 else:
+                    self.speedometer.on(event)
                     for listener in told:
                         listener.on(event)
 
@@ -331,13 +301,14 @@ class _Execution:
         outputs = tuple(self._write(output, produced) for output in produced.outputs)
         metrics_end = metrics.offset
         os.fsync(metrics.file.fileno())
+        speed = self.speedometer.read()
         record = UnitRecord(
             key=self.step.key(unit, self.before),
             outputs=outputs,
             metrics={**produced.metrics, "metrics_end": metrics_end},
             seconds=round(self.spent + time.monotonic() - self.unit_started, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            environment=environment(self.device),
+            environment=environment(self.device) | ({} if speed is None else {"images_per_second": speed}),
         )
         self.manifest = self.manifest.model_copy(
             update={
@@ -351,7 +322,7 @@ class _Execution:
         self.before, self.spent = outputs, 0.0
         self.unit_started = self.saved_at = time.monotonic()
         for listener in told:
-            listener.on(Note(f"{unit.name} done in {record.seconds:.1f}s{_headline(produced.metrics)}"))
+            listener.on(Note(f"{unit.name} done in {record.seconds:.1f}s{_headline(produced.metrics, speed)}"))
 
     def _write(self, output: Output, produced: Produced) -> Artifact:
         files: dict[str, FileRecord] = {}
@@ -391,7 +362,7 @@ class _Execution:
         return record.model_copy(update={"path": relative})
 
 
-def _headline(metrics: Mapping[str, Any]) -> str:
+def _headline(metrics: Mapping[str, Any], speed: float | None) -> str:
     parts = []
     if "sparsity" in metrics:
         parts.append(f"{metrics['sparsity']:.2%} sparse")
@@ -400,7 +371,9 @@ def _headline(metrics: Mapping[str, Any]) -> str:
             found, label = metrics[name], name.replace("healed_before", "finetuned")
             parts += [f"{label} top-1 {found['top1']:.2%}"] if "top1" in found else []
             parts += [f"PSNR {found['psnr']:.2f} dB"] if "psnr" in found else []
-    return ": " + ", ".join(parts) if parts else ""
+    parts += [f"trained at {speed:,.0f} img/s"] if speed is not None else []
+    parts.append(f"peak memory {human_bytes(peak_memory())}")
+    return ": " + ", ".join(parts)
 
 
 def runner_of(spec: StageSpec) -> Callable[[Job[Any]], Generator[Any, None, None]]:
