@@ -62,7 +62,9 @@ def test_a_named_value_is_told_by_its_name_and_used_by_its_value():
 
 
 def test_an_override_chooses_among_named_values():
-    assert names(parse(TASKS, overrides=["t.for_each.task=[high]", "for_each.seed=[0]"]), "t") == ["t@task=high,seed=0"]
+    recipe = parse(TASKS, overrides=["t.for_each.task=[high]", "for_each.seed=[0]"])
+    assert names(recipe, "t") == ["t@task=high,seed=0"]
+    assert recipe["t@task=high,seed=0"].config.data.classes == (8, 9)
     with pytest.raises(UsageError, match="no value 'hihg'") as caught:
         parse(TASKS, overrides=["t.for_each.task=[hihg]"])
     assert "did you mean 'high'?" in str(caught.value)
@@ -84,6 +86,7 @@ def test_an_override_replaces_an_axis(seeds):
     [
         ("[a/b, a-b]", "two steps would share the folder"),
         ("[A, a]", "two steps would share the folder"),
+        ("[a, A]", "two steps would share the folder"),
         ("[1, 1.0]", "a value twice"),
         ("[[1, 2], [3]]", "is a list or a mapping, and has no name"),
         ("[{name: digits}]", "is a list or a mapping, and has no name"),

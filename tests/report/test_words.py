@@ -67,7 +67,7 @@ def test_it_fits_the_terminal(columns):
 def test_one_replicate_has_no_interval_and_the_table_says_so():
     text = text_of({name: done for name, done in UNITS.items() if "seed=1" in name})
     assert "One replicate has no spread and no interval." in text
-    assert "n = 1: one replicate has no interval, so nothing can be said" in text
+    assert "  +12.00 points, n = 1: one replicate has no interval, so nothing can be said." in text
     assert "95 % interval" not in text
 
 
