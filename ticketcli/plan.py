@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -78,21 +78,28 @@ class _Waiting(Exception):
         self.step = step
 
 
-def plan_step(step: RecipeStep, run: Run, producers: Callable[[str], Step | None]) -> Step:
+def plan_step(
+    step: RecipeStep, run: Run, producers: Callable[[str], Step | None], *, as_recorded: bool = False
+) -> Step:
     """See one step against the run. `producers` gives the plan of a step that it refers to, or None.
+
+    `as_recorded` takes the manifest's word for the files, which a copy of the manifests does without, and for the
+    stage's version: what was measured then, whatever is there now.
 
     Raises:
         InputMissing: an input is neither there nor going to be made.
         CorruptError: an output of this step was damaged on disk.
     """
-    spec = STAGES[step.stage]
+    spec, manifest = STAGES[step.stage], run.manifest(step.name)
+    if as_recorded and manifest is not None and manifest.stage == spec.name:
+        spec = replace(spec, version=manifest.stage_version)
     units = spec.units(step.config)
     try:
         inputs = _bind(step, spec, run, producers)
     except _Waiting as waiting:
         return Step(step, spec, "waiting", f"waits for {waiting.step}", {}, units, ())
     blank = Step(step, spec, "missing", "not made yet", inputs, units, ())
-    folder, manifest = run.step_folder(step.name), run.manifest(step.name)
+    folder = run.step_folder(step.name)
     done: list[Unit] = []
     before: tuple[Artifact, ...] = ()
     lost = ""
@@ -100,7 +107,7 @@ def plan_step(step: RecipeStep, run: Run, producers: Callable[[str], Step | None
         record = manifest.units.get(unit.name) if manifest else None
         if record is None or record.key != blank.key(unit, before):
             break
-        lost = _first_lost(record.outputs, folder)
+        lost = "" if as_recorded else _first_lost(record.outputs, folder)
         if lost:
             break
         done.append(unit)
@@ -297,6 +304,12 @@ def recorded_step(run: Run, name: str) -> RecipeStep | None:
     spec = STAGES[manifest.stage]
     config = spec.config.parse(manifest.config, where=name)
     return make_step(name, spec, config.resolved())
+
+
+def recorded_recipe(run: Run) -> Recipe:
+    """The recipe that the steps in a run folder amount to, whoever made them; without order."""
+    steps = [step for name in run.steps() if (step := recorded_step(run, name)) is not None]
+    return Recipe(tuple(steps), instances={step.group: (step,) for step in steps})
 
 
 def make_step(name: str, spec: StageSpec, values: Mapping[str, object]) -> RecipeStep:

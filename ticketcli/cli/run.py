@@ -15,7 +15,7 @@ import typer
 
 from ticketcli.cli import process
 from ticketcli.cli.drive import drive
-from ticketcli.cli.recipe_file import load_recipe, read_recipe
+from ticketcli.cli.recipe_file import RecipeSource, read_recipe
 from ticketcli.data.sources import Sources
 from ticketcli.plan import Step, plan_recipe, plan_step
 from ticketcli.store.run_folder import Run
@@ -48,8 +48,8 @@ def run_recipe(
 ) -> None:
     """Run a recipe: skip what is fresh, resume what was cut, make the rest. The same command continues."""
     started = time.monotonic()
-    text, source = read_recipe(recipe)
-    parsed = load_recipe(text, source, overrides or [], drop or [])
+    given = RecipeSource(*read_recipe(recipe), overrides or [], drop or [])
+    parsed, source = given.load(), given.source
     folder = Run(run)
     plans: dict[str, Step] = {step.name: step for step in plan_recipe(parsed, folder)}
     states = {name: step.state for name, step in plans.items()}
@@ -68,7 +68,7 @@ def run_recipe(
     if estimate:
         _estimate(list(plans.values()), folder, device, Sources(data_dir, download, workers), as_json)
         return
-    folder.save_recipe(text, source=source, overrides=overrides or [], drops=drop or [])
+    folder.save_recipe(given.text, source=source, overrides=overrides or [], drops=drop or [])
     fresh = [name for name, state in states.items() if state == "fresh"]
     todo = [name for name in plans if name not in fresh or resume == "never"]
     if not quiet:
@@ -101,7 +101,7 @@ def run_recipe(
         print(f"{source}: {word}, {human_seconds(time.monotonic() - started)}", file=sys.stderr, flush=True)
     from ticketcli.report.run import run_report
 
-    report = run_report(parsed, folder)
+    report = run_report(parsed, folder, given.command)
     print(json.dumps(report.as_json()) if as_json else report.as_text(folder.root))
 
 
