@@ -164,5 +164,6 @@ steps:
   dense: {stage: pretrain, data: digits, for_each: {w: [1, 2]}, seed: $w}
   dec: {stage: train-decoder, encoder: dense}
 """
-    with pytest.raises(InputMissing, match="no instance of 'dense' fits"):
+    with pytest.raises(InputMissing, match="no instance of 'dense' fits") as caught:
         parse(text)
+    assert "move w to for_each: at the top" in str(caught.value)

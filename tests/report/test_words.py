@@ -102,7 +102,7 @@ def test_interpolated_rows_are_marked_and_rows_out_of_range_are_explained():
     assert "~30.00%" in text
     assert "\n36.00%" in text
     assert "~: interpolated" in text
-    assert "A row without values: the rounds did not come so far." in text
+    assert "A row without values: there are no rounds on both sides of that sparsity." in text
 
 
 def test_markdown_is_a_page_with_title_command_tables_and_reading():

@@ -280,4 +280,6 @@ class _Expansion:
                 return Ref(self.aliases.get(producer.name, producer.name), output)
         if self.broken:  # its own error is told; go on, so that this step's errors are told too
             return Ref(head, output)
-        raise InputMissing(f"no instance of '{head}' fits {dict(variables)}", where=text)
+        own = {name: None for step in self.groups.get(head, []) for name in step.variables if name not in variables}
+        hint = f"move {', '.join(own)} to for_each: at the top, which repeats what hangs on '{head}' too" if own else ""
+        raise InputMissing(f"no instance of '{head}' fits {dict(variables)}", where=text, hint=hint)

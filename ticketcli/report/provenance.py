@@ -72,6 +72,7 @@ def _distinct(words: Iterable[str]) -> tuple[str, ...]:
 
 def _machine(unit: UnitRecord) -> str:
     known = unit.environment
-    processor = f"{known.get('machine', '')} CPU ({known.get('cpu', '')}), {known.get('threads', '?')} threads"
+    threads = known.get("threads", "?")
+    processor = f"{known.get('machine', '')} CPU ({known.get('cpu', '')}), {threads} thread{'s' * (threads != 1)}"
     device = str(known.get("device", "cpu"))
     return processor if device.startswith("cpu") else f"{device}, {processor}"

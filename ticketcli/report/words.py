@@ -125,7 +125,7 @@ def legend(table: Table, shown: Grid) -> list[str]:
     if any(row.interpolated for row in table.rows):
         lines.append("~: interpolated, linearly in sparsity between the rounds around it, for each replicate.")
     if table.config.at and not table.missing and any(not row.observations for row in table.rows):
-        lines.append("A row without values: the rounds did not come so far.")
+        lines.append("A row without values: there are no rounds on both sides of that sparsity.")
     lines += _legend_stage(table, shown)
     if table.twins:
         lines.append(f"Equal steps run once and count once: {_listed([f'{a} = {b}' for a, b in table.twins.items()])}.")
