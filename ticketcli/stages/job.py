@@ -149,6 +149,11 @@ def check_seedable(splits: Splits, *, what: str) -> None:
             raise UsageError(f"no {name} images are left", where=what, hint="choose other classes")
 
 
+def knows(images: Images, about: Mapping[str, Any]) -> bool:
+    """Whether the labels can be those of a checkpoint's head: accuracy means something then."""
+    return images.labelled and len(images.class_names) == len(about["class_names"])
+
+
 def require_labels(splits: Splits, *, what: str) -> None:
     """Refuse a set without labels.
 
