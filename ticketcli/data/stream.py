@@ -6,7 +6,7 @@ import gc
 import importlib
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -97,7 +97,7 @@ def _begin(loader: DataLoader[Any]) -> Iterator[Any]:
     return made
 
 
-def stream(work: Any, tasks: Iterable[Any], n_workers: int, *, pinned: bool = False) -> Iterator[Any]:
+def stream(work: Any, tasks: Iterable[Any], n_workers: int, *, pinned: bool = False) -> Generator[Any, None, None]:
     """What `work[task]` is for each of the tasks, in their order. Closing the iterator ends the workers.
 
     Args:
