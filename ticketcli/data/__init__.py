@@ -1,1 +1,1 @@
-"""Named image sets, kept in memory as bytes, and batches that are a function of (seed, epoch, index)."""
+"""Image sets by name or path, in memory or on disk; batches that are a function of (seed, epoch, index)."""

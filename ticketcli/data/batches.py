@@ -109,7 +109,8 @@ class _Streamed:
         iteration = epoch * self.order.per_epoch + step
         if iteration != self.next:
             self.close()
-            tasks = (divmod(number, self.order.per_epoch) for number in count(iteration))
+            per_epoch = self.order.per_epoch  # not self: in a cycle with the stream, nobody would close it in time
+            tasks = (divmod(number, per_epoch) for number in count(iteration))
             work = Augmented(self.images, self.order, self.kind)
             self.made = stream(work, tasks, self.images.sources.n_workers, pinned=self.device.type == "cuda")
         self.next = -1  # until the batch is there

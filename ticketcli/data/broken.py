@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,11 @@ def find_broken(root: Path, files: Listing, sources: Sources) -> list[str]:
     n_chunks = -(-len(files.names) // _CHUNK)
     sources.tell(Note(f"decoding all {len(files.names):,} image files once, to find the broken ones"))
     named, broken = Files(root, files.names), []
-    for task, found in enumerate(stream(_Check(named), range(n_chunks), sources.n_workers)):
-        broken += [named.name(index) for index in found]
-        done = min((task + 1) * _CHUNK, len(files.names))
-        sources.tell(Progress("checking images", done, len(files.names), {"broken": float(len(broken))}))
+    with closing(stream(_Check(named), range(n_chunks), sources.n_workers)) as chunks:
+        for task, found in enumerate(chunks):
+            broken += [named.name(index) for index in found]
+            done = min((task + 1) * _CHUNK, len(files.names))
+            sources.tell(Progress("checking images", done, len(files.names), {"broken": float(len(broken))}))
     _remember(memory, broken, sources)
     return broken
 

@@ -23,7 +23,7 @@ import torch
 
 from ticketcli.data.images import ImageSet, Normalization
 from ticketcli.data.places import Places, Remote
-from ticketcli.data.sources import Sources
+from ticketcli.data.sources import Sources, Wanted
 from ticketcli.data.splitting import Whole
 from ticketcli.errors import CorruptError
 
@@ -69,14 +69,14 @@ CIFAR100 = _Version(
 )
 
 
-def load_cifar10(sources: Sources) -> Whole:
+def load_cifar10(wanted: Wanted) -> Whole:
     """50,000 images of 10 classes to train on and 10,000 to test."""
-    return _load(CIFAR10, sources)
+    return _load(CIFAR10, wanted.sources)
 
 
-def load_cifar100(sources: Sources) -> Whole:
+def load_cifar100(wanted: Wanted) -> Whole:
     """50,000 images of 100 classes to train on and 10,000 to test."""
-    return _load(CIFAR100, sources)
+    return _load(CIFAR100, wanted.sources)
 
 
 def _load(version: _Version, sources: Sources) -> Whole:

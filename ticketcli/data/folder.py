@@ -20,7 +20,7 @@ from ticketcli.data.broken import find_broken
 from ticketcli.data.images import Normalization
 from ticketcli.data.lazy import Files, LazySet
 from ticketcli.data.listing import Listing, class_folders, digest, joined, list_classes, listing, walk
-from ticketcli.data.sources import Sources
+from ticketcli.data.sources import Sources, Wanted
 from ticketcli.data.splitting import Whole
 from ticketcli.errors import CorruptError, InputMissing
 
@@ -28,14 +28,14 @@ IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _SIZE = 224  # until somebody says at how many pixels the images are wanted
 
 
-def load_folder(path: str, sources: Sources, *, broken: str) -> Whole:
+def load_folder(wanted: Wanted) -> Whole:
     """A set with a folder for each class.
 
     Raises:
         InputMissing: no such folder, no classes in it, or a class without images.
         MismatchError: val/ or test/ has a class that train/ has not.
     """
-    root = _existing(path, sources)
+    root = _existing(wanted.path, wanted.sources)
     parts = [part for part in ("train", "val", "test") if (root / part).is_dir()]
     if parts and "train" not in parts:
         raise InputMissing(f"there is {parts[0]}/ but no train/", where=str(root))
@@ -46,20 +46,20 @@ def load_folder(path: str, sources: Sources, *, broken: str) -> Whole:
         raise InputMissing("there are no class folders", where=str(root / parts[0]), hint=hint)
     found = {part: list_classes(root, part, class_names, complete=part == parts[0]) for part in parts}
     roles = {parts[0]: "train", "test": "test", "val": "validation" if "test" in parts else "test"}
-    return whole(root, {roles[part]: files for part, files in found.items()}, class_names, sources, broken=broken)
+    return whole(root, {roles[part]: files for part, files in found.items()}, class_names, wanted)
 
 
-def load_images(path: str, sources: Sources, *, broken: str) -> Whole:
+def load_images(wanted: Wanted) -> Whole:
     """Images without classes, at any depth below a folder.
 
     Raises:
         InputMissing: no such folder, or no images in it.
     """
-    root = _existing(path, sources)
+    root = _existing(wanted.path, wanted.sources)
     files = listing(sorted(walk(root, root)))
     if not len(files.names):
         raise InputMissing("there are no images", where=str(root), hint="jpg, png, webp, bmp, tiff or ppm files")
-    return whole(root, {"train": files, "test": listing([])}, (), sources, broken=broken)
+    return whole(root, {"train": files, "test": listing([])}, (), wanted)
 
 
 def _existing(path: str, sources: Sources) -> Path:
@@ -74,9 +74,8 @@ def whole(
     root: Path,
     parts: Mapping[str, Listing],
     class_names: tuple[str, ...],
-    sources: Sources,
+    wanted: Wanted,
     *,
-    broken: str,
     share: float = 0.1,
 ) -> Whole:
     """A set of the files of `parts` (train, validation, test) under `root`.
@@ -85,14 +84,14 @@ def whole(
         CorruptError: broken files are to be skipped, and nothing is left of a class.
     """
     skipped: list[str] = []
-    if broken == "skip":
-        skipped = find_broken(root, joined(list(parts.values())), sources)
+    if wanted.broken == "skip":
+        skipped = find_broken(root, joined(list(parts.values())), wanted.sources)
         lost = np.array([os.fsencode(name) for name in skipped], dtype=np.bytes_)
         parts = {role: files.keep(~np.isin(files.names, lost)) for role, files in parts.items()} if skipped else parts
         _require_classes(parts["train"], class_names, root)
 
     def images(files: Listing) -> LazySet:
-        return LazySet(Files(root, files.names), torch.from_numpy(files.labels), class_names, _SIZE, sources)
+        return LazySet(Files(root, files.names), torch.from_numpy(files.labels), class_names, _SIZE, wanted.sources)
 
     sets = {role: images(files) for role, files in parts.items()}
     files = digest(joined(list(parts.values())))

@@ -18,7 +18,7 @@ import numpy as np
 
 from ticketcli.data.folder import whole
 from ticketcli.data.listing import Listing, class_folders, list_classes, listing, walk
-from ticketcli.data.sources import Sources
+from ticketcli.data.sources import Sources, Wanted
 from ticketcli.data.splitting import Whole
 from ticketcli.errors import CorruptError, InputMissing, MismatchError
 
@@ -28,19 +28,19 @@ _NUMBER = re.compile(rb"(?:.*/)?[^/]*_(\d{8})\.\w+$")
 _SHARE = 0.02  # 26 of 1,300 images a class
 
 
-def load_imagenet(sources: Sources, *, broken: str) -> Whole:
+def load_imagenet(wanted: Wanted) -> Whole:
     """1,281,167 images of 1,000 classes to train on and 50,000 to test.
 
     Raises:
         InputMissing: it is not here; or val/ is flat and there is no development kit.
         MismatchError: val/ or the development kit speak of classes that train/ has not.
     """
-    root = _find(sources)
+    root = _find(wanted.sources)
     class_names = tuple(class_folders(root / "train"))
     train = list_classes(root, "train", class_names, complete=True)
     folders = class_folders(root / "val")
     test = list_classes(root, "val", class_names, complete=False) if folders else _flat(root, class_names)
-    return whole(root, {"train": train, "test": test}, class_names, sources, broken=broken, share=_SHARE)
+    return whole(root, {"train": train, "test": test}, class_names, wanted, share=_SHARE)
 
 
 def _find(sources: Sources) -> Path:

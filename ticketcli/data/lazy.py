@@ -7,6 +7,7 @@ happens changes no byte of any batch.
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -147,10 +148,11 @@ class LazySet:
 
             pixels = torch.empty((n, self.size, self.size, channels), dtype=torch.uint8)
             done = 0
-            for part in stream(Prepared(self, _CHUNK), range(-(-n // _CHUNK)), self.sources.n_workers):
-                pixels[done : done + len(part)] = part
-                done += len(part)
-                self.sources.tell(Progress("decoding images", done, n))
+            with closing(stream(Prepared(self, _CHUNK), range(-(-n // _CHUNK)), self.sources.n_workers)) as parts:
+                for part in parts:
+                    pixels[done : done + len(part)] = part
+                    done += len(part)
+                    self.sources.tell(Progress("decoding images", done, n))
             self.held.pixels = pixels
         return ImageSet(self.held.pixels, self.labels, self.class_names)
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from ticketcli.data.images import ImageSet, Normalization
 from ticketcli.data.places import Places, Remote
-from ticketcli.data.sources import Sources
+from ticketcli.data.sources import Wanted
 from ticketcli.data.splitting import Whole
 from ticketcli.errors import CorruptError
 
@@ -67,15 +67,15 @@ DIGITS = tuple(str(number) for number in range(10))
 CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
-def load_mnist(sources: Sources) -> Whole:
+def load_mnist(wanted: Wanted) -> Whole:
     """60,000 digits to train on and 10,000 to test."""
-    folder = MNIST.find_or_fetch(sources)
+    folder = MNIST.find_or_fetch(wanted.sources)
     return _load(folder, DIGITS, Normalization((0.1000,) * 3, (0.2752,) * 3))
 
 
-def load_fashion_mnist(sources: Sources) -> Whole:
+def load_fashion(wanted: Wanted) -> Whole:
     """60,000 pieces of clothing to train on and 10,000 to test."""
-    folder = FASHION.find_or_fetch(sources)
+    folder = FASHION.find_or_fetch(wanted.sources)
     return _load(folder, CLOTHES, Normalization((0.2190,) * 3, (0.3318,) * 3))
 
 

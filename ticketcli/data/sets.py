@@ -12,37 +12,24 @@ from ticketcli.data.folder import load_folder, load_images
 from ticketcli.data.imagenet import load_imagenet
 from ticketcli.data.images import Images, Splits, limit, narrow
 from ticketcli.data.lazy import sized
-from ticketcli.data.mnist import load_fashion_mnist, load_mnist
-from ticketcli.data.sources import Sources
+from ticketcli.data.mnist import load_fashion, load_mnist
+from ticketcli.data.sources import Sources, Wanted
 from ticketcli.data.splitting import Whole, split
 from ticketcli.data.svhn import load_svhn
 from ticketcli.errors import UsageError, did_you_mean
+from ticketcli.events import Note
 
 _LARGE = 128  # pixels
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a reader is asked for.
-
-    Attributes:
-        sources: where to look.
-        path: what follows the colon in folder:PATH.
-        broken: what to do about image files that cannot be read: refuse or skip.
-    """
-
-    sources: Sources
-    path: str = ""
-    broken: str = "refuse"
-
-
-@dataclass(frozen=True)
 class Dataset:
-    """How to load a set, the augmentation that suits it at a number of pixels, and a line about it."""
+    """How to load a set, the augmentation that suits it at a number of pixels, a line about it, and its counts."""
 
     load: Callable[[Wanted], Whole]
     augment: Callable[[int], str]
     summary: str
+    published: tuple[int, int] | None = None
     takes_path: bool = False
 
 
@@ -55,41 +42,15 @@ def _by_size(image_size: int) -> str:
 
 
 DATASETS: Mapping[str, Dataset] = {
-    "digits": Dataset(
-        lambda wanted: load_digits(),
-        _always("shift"),
-        "1,797 real handwritten digits from scikit-learn, at 32 pixels",
-    ),
-    "mnist": Dataset(lambda wanted: load_mnist(wanted.sources), _always("shift"), "60,000 + 10,000 handwritten digits"),
-    "fashion-mnist": Dataset(
-        lambda wanted: load_fashion_mnist(wanted.sources), _always("crop-flip"), "60,000 + 10,000 pieces of clothing"
-    ),
-    "cifar10": Dataset(
-        lambda wanted: load_cifar10(wanted.sources), _always("crop-flip"), "50,000 + 10,000 photographs, 10 classes"
-    ),
-    "cifar100": Dataset(
-        lambda wanted: load_cifar100(wanted.sources), _always("crop-flip"), "50,000 + 10,000 photographs, 100 classes"
-    ),
-    "svhn": Dataset(
-        lambda wanted: load_svhn(wanted.sources), _always("shift"), "73,257 + 26,032 digits of house numbers"
-    ),
-    "imagenet": Dataset(
-        lambda wanted: load_imagenet(wanted.sources, broken=wanted.broken),
-        _always("resized-crop"),
-        "1,281,167 + 50,000 photographs, 1,000 classes",
-    ),
-    "folder": Dataset(
-        lambda wanted: load_folder(wanted.path, wanted.sources, broken=wanted.broken),
-        _by_size,
-        "image files, a folder for each class",
-        takes_path=True,
-    ),
-    "images": Dataset(
-        lambda wanted: load_images(wanted.path, wanted.sources, broken=wanted.broken),
-        _by_size,
-        "image files without classes",
-        takes_path=True,
-    ),
+    "digits": Dataset(load_digits, _always("shift"), "1,797 real handwritten digits from scikit-learn, 32 pixels"),
+    "mnist": Dataset(load_mnist, _always("shift"), "handwritten digits, padded to 32 pixels", (60_000, 10_000)),
+    "fashion-mnist": Dataset(load_fashion, _always("crop-flip"), "clothing, padded to 32 pixels", (60_000, 10_000)),
+    "cifar10": Dataset(load_cifar10, _always("crop-flip"), "photographs of 10 classes, 32 pixels", (50_000, 10_000)),
+    "cifar100": Dataset(load_cifar100, _always("crop-flip"), "photographs of 100 classes, 32 pixels", (50_000, 10_000)),
+    "svhn": Dataset(load_svhn, _always("shift"), "digits of house numbers, 32 pixels", (73_257, 26_032)),
+    "imagenet": Dataset(load_imagenet, _always("resized-crop"), "photographs of 1,000 classes", (1_281_167, 50_000)),
+    "folder": Dataset(load_folder, _by_size, "image files, a folder for each class", takes_path=True),
+    "images": Dataset(load_images, _by_size, "image files without classes", takes_path=True),
 }
 
 
@@ -110,7 +71,13 @@ def natural_augment(name: str, image_size: int) -> str:
 @lru_cache(maxsize=2)
 def _whole(name: str, broken: str, sources: Sources) -> Whole:
     known, path = _known(name)
-    return known.load(Wanted(sources, path, broken))
+    found = known.load(Wanted(sources, path, broken))
+    if known.published:
+        counts = len(found.train.labels), len(found.test.labels) if found.test is not None else 0
+        if counts != known.published:
+            here, there = (f"{train:,} + {test:,}" for train, test in (counts, known.published))
+            sources.tell(Note(f"{name} has {here} images here; {there} were published"))
+    return found
 
 
 @lru_cache(maxsize=2)  # a source and a target: the steps of a recipe share what is decoded
@@ -168,6 +135,17 @@ def load_splits(
         CorruptError: a file of the set is damaged, or not what it should be.
     """
     sources = sources or Sources()
+    sources = replace(sources, root=sources.root.expanduser().absolute())  # what is remembered outlives a chdir
     chosen = tuple(classes) if classes is not None else None
-    found = _splits(name, chosen, per_class, seed, image_size, validation, split_seed, broken, sources)
+    found = _splits(
+        name,
+        chosen,
+        per_class,
+        seed if per_class is not None else 0,
+        image_size,
+        validation,
+        split_seed,
+        broken,
+        sources,
+    )
     return _each(found, lambda images: sized(images, None, sources))  # whoever asks now is who is told

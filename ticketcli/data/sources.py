@@ -43,3 +43,18 @@ class Sources:
             return self.workers
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return min(cores, _MOST_WORKERS)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the reader of a set is asked for.
+
+    Attributes:
+        sources: where to look.
+        path: what follows the colon in folder:PATH.
+        broken: what to do about image files that cannot be read: refuse or skip.
+    """
+
+    sources: Sources
+    path: str = ""
+    broken: str = "refuse"

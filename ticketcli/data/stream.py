@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import signal
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -72,13 +75,29 @@ class _Guarded(Dataset[Any]):
             return error
 
 
-def _deaf(worker: int) -> None:
-    """Signals are for the main process, which saves and then ends its workers; a cluster sends them to all."""
+def _settle(worker: int) -> None:
+    """Signals are for the main process, which saves and then ends its workers; a cluster sends them to all.
+
+    What a fork inherits is never collected there: an inherited stream would end its workers by that.
+    """
+    gc.freeze()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
 
 
-def stream(work: Any, tasks: Iterable[Any], n_workers: int, *, pinned: bool = False) -> Iterator[Any]:
+def _begin(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Start the workers, without torch's handler for dead children: that raises in whatever the main thread is doing,
+    be it writing a file. A worker's death is noticed when its next result is waited for, within five seconds.
+    """
+    importlib.import_module("torchvision.transforms.v2.functional")  # a second, else paid by each worker
+    before = signal.getsignal(signal.SIGCHLD)
+    made = iter(loader)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, before)
+    return made
+
+
+def stream(work: Any, tasks: Iterable[Any], n_workers: int, *, pinned: bool = False) -> Generator[Any, None, None]:
     """What `work[task]` is for each of the tasks, in their order. Closing the iterator ends the workers.
 
     Args:
@@ -97,21 +116,21 @@ def stream(work: Any, tasks: Iterable[Any], n_workers: int, *, pinned: bool = Fa
         num_workers=n_workers,
         prefetch_factor=_AHEAD if n_workers else None,
         pin_memory=pinned,
-        worker_init_fn=_deaf,
+        worker_init_fn=_settle,
         generator=torch.Generator(),  # so that the global one is left alone
     )
-    made = iter(loader)
+    made = _begin(loader)
     try:
         while True:
             try:
                 found = next(made)
             except StopIteration:
                 return
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
+            except (RuntimeError, OSError, EOFError) as error:
+                if not n_workers or str(error).startswith("Caught"):  # the work's own, which was not expected
                     raise
                 raise TicketError(
-                    f"a process that decodes images ended: {str(error).splitlines()[0]}",
+                    f"a process that decodes images ended: {str(error).partition(chr(10))[0]}",
                     where="--workers",
                     hint="--workers 0, or fewer; in a container also more shared memory (--shm-size)",
                 ) from None

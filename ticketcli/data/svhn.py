@@ -13,7 +13,7 @@ import torch
 
 from ticketcli.data.images import ImageSet, Normalization
 from ticketcli.data.places import Places, Remote
-from ticketcli.data.sources import Sources
+from ticketcli.data.sources import Wanted
 from ticketcli.data.splitting import Whole
 from ticketcli.errors import CorruptError
 
@@ -31,9 +31,9 @@ SVHN = Places(
 NORMALIZATION = Normalization((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970))
 
 
-def load_svhn(sources: Sources) -> Whole:
+def load_svhn(wanted: Wanted) -> Whole:
     """73,257 digits to train on and 26,032 to test."""
-    folder = SVHN.find_or_fetch(sources)
+    folder = SVHN.find_or_fetch(wanted.sources)
     return Whole(_part(folder / _TRAIN), _part(folder / _TEST), NORMALIZATION)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from ticketcli.data.batches import in_order
-from ticketcli.errors import InputMissing
+from ticketcli.errors import InputMissing, UsageError
 from ticketcli.metrics.quality import Rebuild, quality
 from ticketcli.models.architectures import prunable
 from ticketcli.models.cost import parameters
 from ticketcli.recipe.configs import Data, EvaluateConfig
-from ticketcli.stages.job import Job, data_of, decoder_from, encoder_from, splits_of
+from ticketcli.stages.job import Job, data_of, decoder_from, encoder_from, knows, splits_of
 from ticketcli.stages.prune import calibration_batches
 from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.training.recalibrate import recalibrate
@@ -43,6 +43,11 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     if config.recalibrate_bn:
         recalibrate(model, calibration_batches(splits, config.recalibrate_bn, device))
     images = splits.test if config.split == "test" else splits.validation
+    labelled = knows(images, source.about)
+    if not len(images.labels) or (not labelled and "decoder" not in job.inputs):
+        lacks = f"no {config.split} images" if not len(images.labels) else "not the classes of this network"
+        hint = "split: validation, or another set" if labelled else "name a decoder, to measure its reconstruction"
+        raise UsageError(f"the set has {lacks}", where="evaluate.data", hint=hint)
     rebuild = None
     if "decoder" in job.inputs:
         decoder = decoder_from(job.inputs["decoder"], model, device)
@@ -51,7 +56,7 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
         "of": source.ref,
         "split": config.split,
         "data": data.model_dump(mode="json", exclude_defaults=True),
-        **quality(model, in_order(images, splits.normalization, config.batch, device), rebuild),
+        **quality(model, in_order(images, splits.normalization, config.batch, device), rebuild, labelled=labelled),
         "parameters": parameters(model),
         "recalibrated_on": config.recalibrate_bn,
     }

@@ -70,7 +70,9 @@ def splits_of(job: Job[Any], data: Data, image_size: int, *, encoder: Mapping[st
         validation=data.validation, split_seed=data.split_seed, broken=data.broken, sources=job.sources,
     )  # fmt: skip
     if splits.skipped:
-        job.sources.tell(Note(f"{len(splits.skipped)} broken images are left out, the first is {splits.skipped[0]}"))
+        n = len(splits.skipped)
+        found = "1 broken image is" if n == 1 else f"{n:,} broken images are"
+        job.sources.tell(Note(f"{found} left out, the first is {splits.skipped[0]}"))
     learnt = encoder.get("normalization") if encoder is not None else None
     if learnt is not None:
         splits = replace(splits, normalization=Normalization(tuple(learnt["mean"]), tuple(learnt["std"])))
@@ -147,6 +149,11 @@ def check_seedable(splits: Splits, *, what: str) -> None:
     for name, images in (("training", splits.train), ("validation", splits.validation)):
         if len(images.labels) == 0:
             raise UsageError(f"no {name} images are left", where=what, hint="choose other classes")
+
+
+def knows(images: Images, about: Mapping[str, Any]) -> bool:
+    """Whether the labels can be those of a checkpoint's head: accuracy means something then."""
+    return images.labelled and len(images.class_names) == len(about["class_names"])
 
 
 def require_labels(splits: Splits, *, what: str) -> None:

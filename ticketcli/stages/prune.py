@@ -31,6 +31,7 @@ from ticketcli.stages.job import (
     decoder_from,
     encoder_from,
     freeze,
+    knows,
     splits_of,
     training_batches,
 )
@@ -273,7 +274,7 @@ class _Rounds:
     def _measure(self) -> dict[str, Any]:
         normalization = self.splits.normalization
         rebuild = None if self.decoder is None else Rebuild(self.decoder, normalization.denormalize, self.t)
-        labelled = len(self.splits.validation.class_names) == len(self.about["class_names"])
+        labelled = knows(self.splits.validation, self.about)
         images = in_order(self.splits.validation, normalization, 256, self.device)
         return quality(self.model, images, rebuild, labelled=labelled)
 

@@ -20,6 +20,7 @@ from ticketcli.stages.job import (
     data_of,
     encoder_from,
     freeze,
+    knows,
     splits_of,
     training_batches,
 )
@@ -60,7 +61,8 @@ def train_decoder(job: Job[TrainDecoderConfig]) -> Iterator[Yield]:
     yield from train(run, resume=job.resume)
     freeze(decoder)
     rebuild = Rebuild(decoder, splits.normalization.denormalize, config.t)
-    found = quality(encoder, in_order(splits.validation, splits.normalization, 256, device), rebuild)
+    images = in_order(splits.validation, splits.normalization, 256, device)
+    found = quality(encoder, images, rebuild, labelled=knows(splits.validation, source.about))
     about = {
         "hints": list(config.hints),
         "t": config.t,

@@ -143,6 +143,7 @@ def train(
                 masked.apply(optimizer)
         yield Progress(run.what, iteration, total, values)
         yield Snapshot(partial(_capture, run, optimizer, iteration, kept, mask))
+    run.batches.close()  # processes that decode images are not kept for what comes after
     if masked is not None:
         masked.require_masked()
     return Trained(kept, mask)
