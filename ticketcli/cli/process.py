@@ -62,6 +62,15 @@ def lone_command(name: str, function: Callable[..., None], *, text: str | None =
     return typer.main.get_command(app)
 
 
+def command_group(root: Callable[[], None], **commands: Callable[..., None]) -> Any:
+    """A group of commands by name, `ticket GROUP NAME`; `root` carries the group's own help."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+    app.callback()(root)
+    for name, function in commands.items():
+        app.command(name)(function)
+    return typer.main.get_command(app)
+
+
 def share_the_machine() -> None:
     """Let waiting threads sleep soon instead of spinning; no result changes. To be called before torch is loaded.
 

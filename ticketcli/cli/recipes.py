@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ticketcli.cli import process
 from ticketcli.cli.recipe_file import read_recipe, shipped
 from ticketcli.errors import UsageError
 from ticketcli.store.atomic import write_text
@@ -14,12 +15,7 @@ from ticketcli.store.atomic import write_text
 
 def command(name: str) -> Any:
     """The group of commands, for the lazy group."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-    app.callback()(_root)
-    app.command("ls")(ls)
-    app.command("cat")(cat)
-    app.command("cp")(cp)
-    return typer.main.get_command(app)
+    return process.command_group(_root, ls=ls, cat=cat, cp=cp)
 
 
 def _root() -> None:
