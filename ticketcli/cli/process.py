@@ -49,6 +49,14 @@ WorkersOption = Annotated[
     ),
 ]
 DATA_DIR = Path("data")
+TensorBoardOption = Annotated[
+    bool,
+    typer.Option(
+        "--tensorboard",
+        help="Mirror the metrics of each step into STEP/tensorboard/.",
+        rich_help_panel=_PANEL,
+    ),
+]
 VerboseOption = Annotated[
     int,
     typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.", rich_help_panel=_PANEL),

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ticketcli.board import mirror_finished, require_tensorboard
 from ticketcli.cli import process
 from ticketcli.cli.drive import drive
 from ticketcli.cli.recipe_file import RecipeSource, read_recipe
@@ -38,6 +39,7 @@ def run_recipe(
     data_dir: process.DataDirOption = process.DATA_DIR,
     download: process.DownloadOption = False,
     workers: process.WorkersOption = None,
+    tensorboard: process.TensorBoardOption = False,
     dry_run: process.DryRunOption = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Measure a few steps; print time, disk and memory of the rest.")
@@ -48,6 +50,8 @@ def run_recipe(
 ) -> None:
     """Run a recipe: skip what is fresh, resume what was cut, make the rest. The same command continues."""
     started = time.monotonic()
+    if tensorboard:
+        require_tensorboard()
     given = RecipeSource(*read_recipe(recipe), overrides or [], drop or [])
     parsed, source = given.load(), given.source
     folder = Run(run)
@@ -81,6 +85,9 @@ def run_recipe(
     def plan(name: str) -> Step:
         return plan_step(parsed[name], folder, lambda other: plan(other) if other in plans else None)
 
+    if tensorboard:
+        for name in fresh:
+            mirror_finished(folder.step_folder(name), folder.metrics_path(name))
     for position, name in enumerate(todo, 1):
         if not quiet:
             print(f"[{position}/{len(todo)}]", end=" ", file=sys.stderr, flush=True)
@@ -94,6 +101,7 @@ def run_recipe(
             dry_run=False,
             quiet=quiet,
             sources=Sources(data_dir, download, workers),
+            tensorboard=tensorboard,
             last=position == len(todo),
         )
     if not quiet:

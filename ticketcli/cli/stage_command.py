@@ -63,6 +63,7 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         ("data_dir", process.DataDirOption, process.DATA_DIR),
         ("download", process.DownloadOption, False),
         ("workers", process.WorkersOption, None),
+        ("tensorboard", process.TensorBoardOption, False),
         ("dry_run", process.DryRunOption, False),
         ("as_json", process.JsonOption, False),
         ("quiet", process.QuietOption, False),
@@ -140,6 +141,7 @@ def _run(
     data_dir: Path,
     download: bool,
     workers: int | None,
+    tensorboard: bool,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -168,6 +170,7 @@ def _run(
         dry_run=dry_run,
         quiet=quiet,
         sources=Sources(data_dir, download, workers),
+        tensorboard=tensorboard,
     )
     if dry_run:
         return
