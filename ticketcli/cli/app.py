@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ticketcli import __version__
+from ticketcli.cli.completion import is_completing, run_for_shell
 from ticketcli.errors import TicketError
 
 PIPELINE, RUNS, FILES = "The pipeline, in order", "Runs", "Files and recipes"
@@ -83,9 +85,12 @@ def _root(
 
 def main() -> None:
     """Run the command line; errors become one clear message and the documented exit code."""
+    if is_completing():
+        run_for_shell(partial(app, prog_name="ticket"))
+        return
     traceback_wanted = any(argument.startswith("-vv") for argument in sys.argv[1:])
     try:
-        app()
+        app(prog_name="ticket")
     except TicketError as error:
         if traceback_wanted:
             raise

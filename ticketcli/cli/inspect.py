@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ticketcli.cli import process
+from ticketcli.cli.completion import outputs
 from ticketcli.cli.target import find_target
 from ticketcli.store.codec import KIND, read_mask
 from ticketcli.store.manifest import Artifact
@@ -24,7 +25,7 @@ def command(name: str) -> Any:
 
 
 def inspect(
-    what: Annotated[str, typer.Argument(help="A .safetensors file, STEP, or STEP/OUTPUT.")],
+    what: Annotated[str, typer.Argument(help="A .safetensors file, STEP, or STEP/OUTPUT.", autocompletion=outputs())],
     run: process.RunOption = Path("run"),
     as_json: process.JsonOption = False,
 ) -> None:

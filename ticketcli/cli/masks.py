@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ticketcli.cli import process
+from ticketcli.cli.completion import outputs
 from ticketcli.cli.target import load_mask
 from ticketcli.errors import MismatchError, UsageError
 from ticketcli.report.overlap import Pair, layer_overlaps, layers_table, masks_table, pairs_table
@@ -28,7 +29,10 @@ def _root() -> None:
 
 
 def compare(
-    masks: Annotated[list[str], typer.Argument(help="Two or more of: a mask file, STEP, STEP/OUTPUT.")],
+    masks: Annotated[
+        list[str],
+        typer.Argument(help="Two or more of: a mask file, STEP, STEP/OUTPUT.", autocompletion=outputs(role="mask")),
+    ],
     run: process.RunOption = Path("run"),
     layers: Annotated[bool, typer.Option("--layers", help="By layer too, where there are more than two.")] = False,
     as_json: process.JsonOption = False,

@@ -9,14 +9,25 @@ from typing import Annotated, Any
 
 import typer
 
+from ticketcli.cli.completion import words
+
 _PANEL = "Process"
 RunOption = Annotated[Path, typer.Option("--run", help="The run folder.", rich_help_panel=_PANEL)]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", rich_help_panel=_PANEL)]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="auto, cpu, cuda or cuda:N.",
+        rich_help_panel=_PANEL,
+        autocompletion=words("auto", "cpu", "cuda"),
+    ),
+]
 ResumeOption = Annotated[
     str,
     typer.Option(
         "--resume",
         help="auto: continue, remake what is stale; must: refuse instead; never: begin anew.",
+        autocompletion=words("auto", "must", "never"),
         rich_help_panel=_PANEL,
     ),
 ]

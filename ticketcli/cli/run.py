@@ -15,6 +15,7 @@ import typer
 
 from ticketcli.board import mirror_finished, require_tensorboard
 from ticketcli.cli import process
+from ticketcli.cli.completion import recipes
 from ticketcli.cli.drive import drive
 from ticketcli.cli.recipe_file import RecipeSource, read_recipe
 from ticketcli.data.sources import Sources
@@ -29,7 +30,9 @@ def command(name: str) -> Any:
 
 
 def run_recipe(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one that comes with ticketcli.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe file, or the name of one that comes with ticketcli.", autocompletion=recipes)
+    ],
     overrides: Annotated[list[str] | None, typer.Argument(help="step.key=value, as often as wanted.")] = None,
     drop: Annotated[list[str] | None, typer.Option("--drop", help="Leave step.key out of the recipe.")] = None,
     run: process.RunOption = Path("run"),
