@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -138,6 +138,19 @@ class Bar:
         self.bar.stop()
 
 
+class Mirror(Protocol):
+    """Whoever shows the lines of `metrics.jsonl` in another form."""
+
+    def restart(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Forget everything, and begin with these lines."""
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Take one more line."""
+
+    def close(self) -> None:
+        """Finish."""
+
+
 class JsonLines:
     """`metrics.jsonl`: one line an event, the truth that everything else mirrors.
 
@@ -145,15 +158,17 @@ class JsonLines:
     file is that of an uninterrupted run.
     """
 
-    def __init__(self, path: Path, *, every: int = 50) -> None:
-        self.path, self.every = path, every
+    def __init__(self, path: Path, *, every: int = 50, mirror: Mirror | None = None) -> None:
+        self.path, self.every, self.mirror = path, every, mirror
         self.file = path.open("ab")
 
     def on(self, event: Event) -> None:
-        """Write measurements, and every fiftieth step of progress."""
+        """Write measurements, and of progress every fiftieth step and the last."""
         if isinstance(event, Measured):
             self._write({"event": event.what, **event.values})
-        elif isinstance(event, Progress) and event.values and event.done % self.every == 0:
+        elif (
+            isinstance(event, Progress) and event.values and (event.done % self.every == 0 or event.done == event.total)
+        ):
             self._write(
                 {
                     "event": "progress",
@@ -166,6 +181,8 @@ class JsonLines:
 
     def _write(self, line: dict[str, Any]) -> None:
         self.file.write(json.dumps({"schema": SCHEMA, **line}, sort_keys=True).encode() + b"\n")
+        if self.mirror is not None:
+            self.mirror.add(line)
 
     @property
     def offset(self) -> int:
@@ -178,10 +195,14 @@ class JsonLines:
         self.file.flush()
         self.file.truncate(offset)
         self.file.seek(0, 2)
+        if self.mirror is not None:
+            self.mirror.restart(json.loads(line) for line in self.path.read_text().splitlines())
 
     def close(self) -> None:
         """Close the file."""
         self.file.close()
+        if self.mirror is not None:
+            self.mirror.close()
 
 
 def listeners(prefix: str, *, quiet: bool, extra: Sequence[Listener] = ()) -> list[Listener]:

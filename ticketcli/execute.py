@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ticketcli import __version__
+from ticketcli.board import Board
 from ticketcli.canon import digest
 from ticketcli.data.sources import Sources
 from ticketcli.errors import CorruptError, NothingToResume, StaleError, Stopped
-from ticketcli.events import Event, JsonLines, Listener, Note, PlainLines, listeners
+from ticketcli.events import Event, JsonLines, Listener, Measured, Note, PlainLines, listeners
 from ticketcli.machine import Speedometer, environment, peak_memory, pick_device
 from ticketcli.plan import Step
 from ticketcli.stage import StageSpec, Unit
@@ -27,7 +28,7 @@ from ticketcli.store.atomic import write_json
 from ticketcli.store.codec import read_mask, write_mask
 from ticketcli.store.lock import locked
 from ticketcli.store.manifest import Artifact, FileRecord, Manifest, UnitRecord, write_manifest
-from ticketcli.store.run_folder import FOREIGN, METRICS, STATE, Run
+from ticketcli.store.run_folder import FOREIGN, STATE, Run
 from ticketcli.tensors.files import read_checkpoint, read_state, write_checkpoint, write_state
 from ticketcli.tensors.foreign import read_weights
 from ticketcli.training.yields import Loaded, Output, Produced, Snapshot, State
@@ -46,6 +47,7 @@ class Options:
         save_every: seconds between saved states; 0 saves after every step.
         quiet: no progress.
         sources: where image sets lie, and how they are read.
+        tensorboard: whether the metrics are mirrored for TensorBoard.
     """
 
     device: str = "auto"
@@ -53,6 +55,7 @@ class Options:
     save_every: float = 60.0
     quiet: bool = False
     sources: Sources = field(default_factory=Sources)
+    tensorboard: bool = False
 
 
 class StopRequest:
@@ -169,7 +172,8 @@ class _Execution:
         (self.folder / STATE).mkdir(parents=True, exist_ok=True)
         write_manifest(self.folder, self.manifest)
         with ExitStack() as stack:
-            metrics = JsonLines(self.folder / METRICS)
+            mirror = Board(self.folder) if self.options.tensorboard else None
+            metrics = JsonLines(self.run.metrics_path(self.step.name), mirror=mirror)
             told = listeners(self.step.name, quiet=self.options.quiet, extra=[metrics])
             for listener in told:
                 stack.callback(listener.close)
@@ -299,6 +303,8 @@ class _Execution:
         if produced.unit != unit.name:
             raise AssertionError(f"the stage made {produced.unit}, planned was {unit.name}")
         outputs = tuple(self._write(output, produced) for output in produced.outputs)
+        for listener in told:
+            listener.on(Measured("unit", {"unit": unit.name, **produced.metrics}))
         metrics_end = metrics.offset
         os.fsync(metrics.file.fileno())
         speed = self.speedometer.read()

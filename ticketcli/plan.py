@@ -240,7 +240,11 @@ def _bind_one(
         names = [unit.series for unit in units if unit.series]
         wanted = dict.fromkeys(names)
     else:
-        output = ref.output or (_default_output(producer, manifest) if producer or manifest else "")
+        output = ref.output
+        if not output and producer is not None:
+            output = producer.spec.default_output(producer.recipe.config)
+        elif not output and manifest is not None:
+            output = default_output(manifest)
         wanted = {output: None}
     artifacts: dict[str, Artifact] = {}
     for name in wanted:
@@ -250,10 +254,8 @@ def _bind_one(
     return Input(role, str(ref), artifacts, series=mark.series and not ref.output)
 
 
-def _default_output(producer: Step | None, manifest: Manifest | None) -> str:
-    if producer is not None:
-        return producer.spec.default_output(producer.recipe.config)
-    assert manifest is not None
+def default_output(manifest: Manifest) -> str:
+    """The output that a finished step's bare name stands for, such as the last round's."""
     spec = STAGES[manifest.stage]
     return spec.default_output(spec.config.parse(manifest.config, where=manifest.step))
 

@@ -46,7 +46,10 @@ def test_planning_loads_no_torch(arguments, tmp_path, monkeypatch):
     assert start(HEAVY, *arguments)
 
 
-@pytest.mark.parametrize("arguments", [("status",), ("inspect", "ours@seed=0"), ("verify",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [("status",), ("inspect", "ours@seed=0"), ("verify",), ("masks", "compare", "ours@seed=0", "imp@seed=0")],
+)
 def test_looking_at_a_run_loads_no_torch(arguments, finished):
     assert start(HEAVY, *arguments, "--run", finished.root)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ticketcli import __version__
+from ticketcli.cli.completion import is_completing, run_for_shell
 from ticketcli.errors import TicketError
 
 PIPELINE, RUNS, FILES = "The pipeline, in order", "Runs", "Files and recipes"
@@ -28,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "status": ("status", "Show which steps are fresh, partial, stale or missing, and why.", RUNS),
     "report": ("report", "Print the results table of a run.", RUNS),
     "inspect": ("inspect", "Show what a checkpoint, a mask or a step holds.", FILES),
+    "masks": ("masks", "Compare masks: counts, overlap, and what chance explains.", FILES),
     "verify": ("verify", "Hash every file of a run again and compare with what was written.", FILES),
     "recipes": ("recipes", "List, show or copy the recipes that come with ticketcli.", FILES),
     "validate": ("validate", "Check a recipe and show all that is wrong with it at once.", FILES),
@@ -82,9 +85,12 @@ def _root(
 
 def main() -> None:
     """Run the command line; errors become one clear message and the documented exit code."""
+    if is_completing():
+        run_for_shell(partial(app, prog_name="ticket"))
+        return
     traceback_wanted = any(argument.startswith("-vv") for argument in sys.argv[1:])
     try:
-        app()
+        app(prog_name="ticket")
     except TicketError as error:
         if traceback_wanted:
             raise

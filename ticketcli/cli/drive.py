@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from ticketcli.board import mirror_finished, require_tensorboard
 from ticketcli.cli import process
 from ticketcli.data.sources import Sources
 from ticketcli.errors import InputMissing, Stopped, UsageError
@@ -23,17 +24,21 @@ def drive(
     dry_run: bool,
     quiet: bool,
     sources: Sources,
+    tensorboard: bool = False,
     last: bool = True,
 ) -> None:
     """Plan a step, and execute it unless it is fresh.
 
     Raises:
-        UsageError: an unknown `--resume`.
+        UsageError: an unknown `--resume`, or TensorBoard is asked for and is not installed.
         InputMissing: an input has not been made, or put there.
         Stopped: a signal came; after the step's end too, unless it is the `last`.
     """
     if resume not in ("auto", "must", "never"):
         raise UsageError(f"--resume is '{resume}'", where="--resume", hint="auto, must or never")
+
+    if tensorboard:
+        require_tensorboard()
 
     def speak(text: str) -> None:
         if not quiet:
@@ -41,7 +46,11 @@ def drive(
 
     step = plan()
     speak(f"{name}: {step.state}, {step.why}")
-    if dry_run or (step.state == "fresh" and resume != "never"):
+    if dry_run:
+        return
+    if step.state == "fresh" and resume != "never":
+        if tensorboard:
+            mirror_finished(run.step_folder(name), run.metrics_path(name))
         return
     if step.state == "waiting":
         raise InputMissing(f"'{name}' {step.why}, which is not there", where=str(run.root))
@@ -49,6 +58,7 @@ def drive(
     from ticketcli.execute import Options, StopRequest, execute  # torch is loaded here, and only here
 
     with StopRequest().listening() as stop:
-        execute(run, name, plan, Options(device, resume, save_every, quiet, sources), stop, speak=speak)
+        options = Options(device, resume, save_every, quiet, sources, tensorboard)
+        execute(run, name, plan, options, stop, speak=speak)
         if stop.signal is not None and not last:
             raise Stopped(f"{stop.signal.name}: {name} is finished", hint="the same command continues")

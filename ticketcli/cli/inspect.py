@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from ticketcli.cli import process
-from ticketcli.errors import InputMissing
+from ticketcli.cli.completion import outputs
+from ticketcli.cli.target import find_target
 from ticketcli.store.codec import KIND, read_mask
-from ticketcli.store.manifest import read_manifest
+from ticketcli.store.manifest import Artifact
 from ticketcli.store.run_folder import Run
 from ticketcli.store.tensorfile import content_digest, read_header
 from ticketcli.units import human_bytes
@@ -24,33 +25,50 @@ def command(name: str) -> Any:
 
 
 def inspect(
-    what: Annotated[str, typer.Argument(help="A .safetensors file, or the name of a step.")],
+    what: Annotated[str, typer.Argument(help="A .safetensors file, STEP, or STEP/OUTPUT.", autocompletion=outputs())],
     run: process.RunOption = Path("run"),
     as_json: process.JsonOption = False,
 ) -> None:
     """Show what a checkpoint, a mask or a step holds."""
-    path = Path(what)
-    manifest = read_manifest(path) if path.is_dir() else Run(run).manifest(what)
-    if manifest is not None:
+    target = find_target(what, Run(run))
+    if target.manifest is not None and target.output is None:
         if as_json:
-            print(json.dumps(manifest.model_dump(mode="json")))
+            print(json.dumps(target.manifest.model_dump(mode="json")))
             return
         from ticketcli.report.units import units_table
 
-        print(units_table(manifest))
+        print(units_table(target.manifest))
         return
-    if not path.is_file():
-        steps = ", ".join(Run(run).steps())
-        raise InputMissing(
-            f"'{what}' is neither a file nor a step", where=str(run), hint=f"steps here: {steps or 'none'}"
-        )
-    found = describe(path)
+    output = target.output
+    found = describe(target.path) if output is None else _describe_output(output, target.path)
     if as_json:
         print(json.dumps(found))
         return
+    print("\n\n".join(_as_text(one) for one in ([found] if output is None else found["files"].values())))
+
+
+def _as_text(found: dict[str, Any]) -> str:
     from ticketcli.report.tensors import tensors_table
 
-    print(tensors_table(found))
+    if "tensors" in found:
+        return tensors_table(found)
+    values = [f"  {key}: {json.dumps(value)}" for key, value in found["values"].items()]
+    return "\n".join([f"{found['file']}: {found['kind']}, {found['size']}", *values])
+
+
+def _describe_output(output: Artifact, folder: Path) -> dict[str, Any]:
+    """Every file of an output by its role."""
+    found: dict[str, Any] = {}
+    for role, record in output.files.items():
+        record.check(folder, thorough=False)
+        path = record.locate(folder)
+        if path.suffix == ".safetensors":
+            found[role] = describe(path)
+            continue
+        values = json.loads(path.read_text())
+        found[role] = {"file": str(path), "size": human_bytes(record.size), "bytes": record.size,
+                       "kind": output.kind, "content": record.content, "values": values}  # fmt: skip
+    return {"output": output.name, "kind": output.kind, "files": found}
 
 
 def describe(path: Path) -> dict[str, Any]:

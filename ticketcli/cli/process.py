@@ -9,14 +9,25 @@ from typing import Annotated, Any
 
 import typer
 
+from ticketcli.cli.completion import words
+
 _PANEL = "Process"
 RunOption = Annotated[Path, typer.Option("--run", help="The run folder.", rich_help_panel=_PANEL)]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", rich_help_panel=_PANEL)]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="auto, cpu, cuda or cuda:N.",
+        rich_help_panel=_PANEL,
+        autocompletion=words("auto", "cpu", "cuda"),
+    ),
+]
 ResumeOption = Annotated[
     str,
     typer.Option(
         "--resume",
         help="auto: continue, remake what is stale; must: refuse instead; never: begin anew.",
+        autocompletion=words("auto", "must", "never"),
         rich_help_panel=_PANEL,
     ),
 ]
@@ -49,6 +60,14 @@ WorkersOption = Annotated[
     ),
 ]
 DATA_DIR = Path("data")
+TensorBoardOption = Annotated[
+    bool,
+    typer.Option(
+        "--tensorboard",
+        help="Mirror the metrics of each step into STEP/tensorboard/.",
+        rich_help_panel=_PANEL,
+    ),
+]
 VerboseOption = Annotated[
     int,
     typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.", rich_help_panel=_PANEL),
@@ -59,6 +78,15 @@ def lone_command(name: str, function: Callable[..., None], *, text: str | None =
     """A click command made by typer from a function's signature, for the lazy group to hand out."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name, help=text)(function)
+    return typer.main.get_command(app)
+
+
+def command_group(root: Callable[[], None], **commands: Callable[..., None]) -> Any:
+    """A group of commands by name, `ticket GROUP NAME`; `root` carries the group's own help."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+    app.callback()(root)
+    for name, function in commands.items():
+        app.command(name)(function)
     return typer.main.get_command(app)
 
 

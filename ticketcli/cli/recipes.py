@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ticketcli.cli import process
+from ticketcli.cli.completion import shipped_recipes
 from ticketcli.cli.recipe_file import read_recipe, shipped
 from ticketcli.errors import UsageError
 from ticketcli.store.atomic import write_text
@@ -14,12 +16,7 @@ from ticketcli.store.atomic import write_text
 
 def command(name: str) -> Any:
     """The group of commands, for the lazy group."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-    app.callback()(_root)
-    app.command("ls")(ls)
-    app.command("cat")(cat)
-    app.command("cp")(cp)
-    return typer.main.get_command(app)
+    return process.command_group(_root, ls=ls, cat=cat, cp=cp)
 
 
 def _root() -> None:
@@ -33,13 +30,13 @@ def ls() -> None:
         print(f"{name:16} {first[2:]}")
 
 
-def cat(name: Annotated[str, typer.Argument(help="The recipe's name.")]) -> None:
+def cat(name: Annotated[str, typer.Argument(help="The recipe's name.", autocompletion=shipped_recipes)]) -> None:
     """Print a recipe."""
     print(read_recipe(name)[0], end="")
 
 
 def cp(
-    name: Annotated[str, typer.Argument(help="The recipe's name.")],
+    name: Annotated[str, typer.Argument(help="The recipe's name.", autocompletion=shipped_recipes)],
     to: Annotated[Path, typer.Argument(help="Where to put the copy.")],
 ) -> None:
     """Copy a recipe, to change it."""

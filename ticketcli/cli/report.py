@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ticketcli.cli import process
+from ticketcli.cli.completion import recipes, words
 from ticketcli.cli.recipe_file import RecipeSource, read_recipe, saved_source
 from ticketcli.errors import InputMissing, UsageError
 from ticketcli.plan import recorded_recipe
@@ -30,9 +31,16 @@ def report(
     run: process.RunOption = Path("run"),
     recipe: Annotated[
         str,
-        typer.Option("--recipe", help="Take the tables from this recipe, not from the one that was run."),
+        typer.Option(
+            "--recipe", help="Take the tables from this recipe, not from the one that was run.", autocompletion=recipes
+        ),
     ] = "",
-    form: Annotated[str, typer.Option("--format", help="text, markdown, csv (a line a replicate) or json.")] = "text",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format", help="text, markdown, csv (a line a replicate) or json.", autocompletion=words(*FORMATS)
+        ),
+    ] = "text",
     as_json: process.JsonOption = False,
 ) -> None:
     """Print the results tables of a run, as far as it has come."""

@@ -13,7 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ticketcli.board import mirror_finished, require_tensorboard
 from ticketcli.cli import process
+from ticketcli.cli.completion import recipes
 from ticketcli.cli.drive import drive
 from ticketcli.cli.recipe_file import RecipeSource, read_recipe
 from ticketcli.data.sources import Sources
@@ -28,7 +30,9 @@ def command(name: str) -> Any:
 
 
 def run_recipe(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of one that comes with ticketcli.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe file, or the name of one that comes with ticketcli.", autocompletion=recipes)
+    ],
     overrides: Annotated[list[str] | None, typer.Argument(help="step.key=value, as often as wanted.")] = None,
     drop: Annotated[list[str] | None, typer.Option("--drop", help="Leave step.key out of the recipe.")] = None,
     run: process.RunOption = Path("run"),
@@ -38,6 +42,7 @@ def run_recipe(
     data_dir: process.DataDirOption = process.DATA_DIR,
     download: process.DownloadOption = False,
     workers: process.WorkersOption = None,
+    tensorboard: process.TensorBoardOption = False,
     dry_run: process.DryRunOption = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Measure a few steps; print time, disk and memory of the rest.")
@@ -48,6 +53,8 @@ def run_recipe(
 ) -> None:
     """Run a recipe: skip what is fresh, resume what was cut, make the rest. The same command continues."""
     started = time.monotonic()
+    if tensorboard:
+        require_tensorboard()
     given = RecipeSource(*read_recipe(recipe), overrides or [], drop or [])
     parsed, source = given.load(), given.source
     folder = Run(run)
@@ -81,6 +88,9 @@ def run_recipe(
     def plan(name: str) -> Step:
         return plan_step(parsed[name], folder, lambda other: plan(other) if other in plans else None)
 
+    if tensorboard:
+        for name in fresh:
+            mirror_finished(folder.step_folder(name), folder.metrics_path(name))
     for position, name in enumerate(todo, 1):
         if not quiet:
             print(f"[{position}/{len(todo)}]", end=" ", file=sys.stderr, flush=True)
@@ -94,6 +104,7 @@ def run_recipe(
             dry_run=False,
             quiet=quiet,
             sources=Sources(data_dir, download, workers),
+            tensorboard=tensorboard,
             last=position == len(todo),
         )
     if not quiet:

@@ -6,11 +6,12 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
 from ticketcli.cli import process
+from ticketcli.cli.completion import outputs, words
 from ticketcli.cli.drive import drive
 from ticketcli.data.sources import Sources
 from ticketcli.errors import InputMissing
@@ -47,7 +48,7 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
 
     parameters = [
         inspect.Parameter(
-            python_name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(key, fields[key], spec.argument)
+            python_name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(key, fields[key], spec)
         )
         for python_name, key in python_names.items()
     ]
@@ -63,6 +64,7 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         ("data_dir", process.DataDirOption, process.DATA_DIR),
         ("download", process.DownloadOption, False),
         ("workers", process.WorkersOption, None),
+        ("tensorboard", process.TensorBoardOption, False),
         ("dry_run", process.DryRunOption, False),
         ("as_json", process.JsonOption, False),
         ("quiet", process.QuietOption, False),
@@ -76,7 +78,7 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
     return run_stage
 
 
-def _flag(key: str, field: Any, argument: str) -> Any:
+def _flag(key: str, field: Any, spec: StageSpec) -> Any:
     default = field.get_default(call_default_factory=True)
     shown = ""
     if not field.is_required() and default not in (None, "", ()):
@@ -86,12 +88,28 @@ def _flag(key: str, field: Any, argument: str) -> Any:
         text += " (required)"
     elif shown:
         text += f" (default: {shown})"
-    if key == argument:
-        return Annotated[str | None, typer.Argument(metavar=key.upper(), help=text, show_default=False)]
+    offered = _completer(key, field, spec)
+    if key == spec.argument:
+        argument = typer.Argument(metavar=key.upper(), help=text, show_default=False, autocompletion=offered)
+        return Annotated[str | None, argument]
     metavar = "VALUE" if default is None or default == "" or field.is_required() else _metavar(default)
     return Annotated[
-        str | None, typer.Option(f"--{key.replace('_', '-')}", metavar=metavar, help=text, show_default=False)
+        str | None,
+        typer.Option(
+            f"--{key.replace('_', '-')}", metavar=metavar, help=text, show_default=False, autocompletion=offered
+        ),
     ]
+
+
+def _completer(key: str, field: Any, spec: StageSpec) -> Callable[..., Any] | None:
+    """What Tab offers as the flag's value: the words that it takes, or the run's outputs that fit."""
+    mark = spec.config.references().get(key)
+    if mark is not None:
+        return outputs(*mark.kinds, besides=mark.words)
+    if field.annotation is bool:
+        return words("true", "false")
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    return words(*map(str, choices)) if choices else None
 
 
 def _metavar(default: object) -> str:
@@ -140,6 +158,7 @@ def _run(
     data_dir: Path,
     download: bool,
     workers: int | None,
+    tensorboard: bool,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -168,6 +187,7 @@ def _run(
         dry_run=dry_run,
         quiet=quiet,
         sources=Sources(data_dir, download, workers),
+        tensorboard=tensorboard,
     )
     if dry_run:
         return

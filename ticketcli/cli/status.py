@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ticketcli.cli import process
+from ticketcli.cli.completion import recipes
 from ticketcli.cli.recipe_file import load_recipe, read_recipe, saved_recipe
 from ticketcli.errors import InputMissing
 from ticketcli.plan import Step, plan_step, recorded_step
@@ -23,7 +24,10 @@ def command(name: str) -> Any:
 
 def status(
     recipe: Annotated[
-        str, typer.Argument(help="The recipe; by default the one that the folder was last run with.")
+        str,
+        typer.Argument(
+            help="The recipe; by default the one that the folder was last run with.", autocompletion=recipes
+        ),
     ] = "",
     run: process.RunOption = Path("run"),
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 unless every step is fresh.")] = False,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ticketcli.cli import process
+from ticketcli.cli.completion import recipes
 from ticketcli.cli.recipe_file import load_recipe, read_recipe
 
 
@@ -16,7 +17,7 @@ def command(name: str) -> Any:
 
 
 def validate(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.", autocompletion=recipes)],
     overrides: Annotated[list[str] | None, typer.Argument(help="step.key=value, as often as wanted.")] = None,
 ) -> None:
     """Check a recipe and show all that is wrong with it at once."""

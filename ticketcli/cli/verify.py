@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ticketcli.cli import process
+from ticketcli.cli.completion import steps as steps_of_run
 from ticketcli.errors import InputMissing
 from ticketcli.plan import check_files
 from ticketcli.store.run_folder import Run
@@ -21,7 +22,9 @@ def command(name: str) -> Any:
 
 
 def verify(
-    steps: Annotated[list[str] | None, typer.Argument(help="Steps; by default all of the run.")] = None,
+    steps: Annotated[
+        list[str] | None, typer.Argument(help="Steps; by default all of the run.", autocompletion=steps_of_run)
+    ] = None,
     run: process.RunOption = Path("run"),
     as_json: process.JsonOption = False,
 ) -> None:

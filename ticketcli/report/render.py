@@ -8,9 +8,12 @@ import sys
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 _LOG_WIDTH = 140
+_WHOLE = 20  # characters of text that are never folded
+_UNBOUNDED = 10_000
 
 
 def width() -> int:
@@ -19,14 +22,28 @@ def width() -> int:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), title: str = "") -> str:
-    """A table as text; columns named in `right` are aligned right. Styled only when stdout is a terminal."""
+    """A table as text; columns named in `right` are aligned right. Styled only when stdout is a terminal.
+
+    In a narrow terminal the gaps between columns shrink first, then text folds; numbers and short names stay whole,
+    and where even that is too wide the lines run over.
+    """
     terminal = sys.stdout.isatty()
-    made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*row)
-    buffer = io.StringIO()
-    console = Console(file=buffer, width=width(), force_terminal=terminal, no_color=not terminal, highlight=False)
-    console.print(made)
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+    console = Console(
+        file=io.StringIO(), width=width(), force_terminal=terminal, no_color=not terminal, highlight=False
+    )
+    for gap in (2, 1):
+        made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold",
+                     padding=(0, gap, 0, 0))  # fmt: skip
+        for index, column in enumerate(columns):
+            number, longest = column in right, max((len(row[index]) for row in rows), default=0)
+            made.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=number,
+                            min_width=None if number else min(longest, _WHOLE))  # fmt: skip
+        for row in rows:
+            made.add_row(*row)
+        least = Measurement.get(console, console.options.update_width(_UNBOUNDED), made).minimum
+        if least <= console.width:
+            break
+    console.width = max(console.width, least)
+    with console.capture() as captured:
+        console.print(made)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())

@@ -21,7 +21,7 @@ def tensors_table(found: Mapping[str, Any]) -> str:
                 "x".join(map(str, one["shape"])),
                 f"{one['kept']:,}",
                 f"{one['of']:,}",
-                f"{1 - one['kept'] / one['of']:.2%}",
+                f"{1 - one['kept'] / one['of']:.2%}" if one["of"] else "",
             ]
             for one in found["tensors"]
         ]

@@ -35,6 +35,10 @@ class Run:
         """The step's lock; outside its folder, which may be moved away."""
         return self.root / LOCKS / f"{step}.lock"
 
+    def metrics_path(self, step: str) -> Path:
+        """What was measured while the step worked, one JSON line an event."""
+        return self.step_folder(step) / METRICS
+
     def manifest(self, step: str) -> Manifest | None:
         """What is recorded of a step, or None."""
         return read_manifest(self.step_folder(step))

@@ -1,0 +1,78 @@
+import json
+
+import pytest
+
+from tests.cli.command_line import ticket
+from ticketcli.store.codec import read_mask, write_mask
+from ticketcli.store.mask import Mask
+
+
+def compare(run, *words):
+    result = ticket("masks", "compare", *words, "--run", run.root, "--json")
+    assert result.code == 0, result
+    return json.loads(result.out)
+
+
+def test_rounds_of_one_ticket_lie_within_each_other(finished):
+    found = compare(finished, "ours@seed=0/3", "ours@seed=0/2")
+    whole = found["pairs"][0]["whole"]
+    assert whole["first_in_second"] == 1
+    assert whole["second_in_first"] == pytest.approx(0.8, abs=1e-4)
+    assert whole["shared"] == found["masks"][0]["kept"]
+
+
+def test_a_step_means_the_output_that_recipes_take_from_it_and_files_are_taken_too(finished):
+    path = finished.step_folder("ours@seed=0") / "round-03.mask.safetensors"
+    found = compare(finished, "ours@seed=0", "ours@seed=0/3", path)
+    assert {one["kept"] for one in found["masks"]} == {read_mask(path)[0].kept}
+    assert [pair["whole"]["jaccard"] for pair in found["pairs"]] == [1, 1, 1]
+    assert [pair["masks"] for pair in found["pairs"]] == [["A", "B"], ["A", "C"], ["B", "C"]]
+
+
+def test_a_shuffled_mask_shares_what_chance_lets_it_share(finished):
+    whole = compare(finished, "ours@seed=0/3", "random@seed=0/3")["pairs"][0]["whole"]
+    assert abs(whole["above_chance"]) < 0.01
+    assert whole["jaccard"] > 0.3
+
+
+def test_two_masks_are_shown_by_layer_and_more_only_on_request(finished):
+    two = ticket("masks", "compare", "ours@seed=0", "imp@seed=0", "--run", finished.root).out
+    three = ("masks", "compare", "ours@seed=0", "imp@seed=0", "random@seed=0", "--run", finished.root)
+    assert "layer4.0.conv2.weight" in two
+    assert "layer4.0.conv2.weight" not in ticket(*three).out
+    assert ticket(*three, "--layers").out.count("layer4.0.conv2.weight") == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["ours@seed=0"], 2, "nothing to be compared with"),
+        (["ours@seed=0", "dense@seed=0"], 6, "this dense has no mask"),
+        (["ours@seed=0", "ousr@seed=0"], 5, "did you mean 'ours@seed=0'?"),
+        (["ours@seed=0", "imp@seed=0/9"], 5, "no '9' from step 'imp@seed=0'"),
+        (["ours@seed=0", "small.mask.safetensors"], 6, "'layer1.0.conv1.weight'"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(finished, tmp_path, monkeypatch, words, code, message):
+    write_mask(tmp_path / "small.mask.safetensors", Mask({"w": [True]}), {})
+    monkeypatch.chdir(tmp_path)
+    result = ticket("masks", "compare", *words, "--run", finished.root)
+    assert result.code == code, result
+    assert message in result.err
+
+
+def test_a_damaged_mask_of_a_run_is_refused(copy):
+    path = copy.step_folder("ours@seed=0") / "round-03.mask.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert ticket("masks", "compare", "ours@seed=0", "imp@seed=0", "--run", copy.root).code == 6
+
+
+def test_an_output_can_be_inspected_with_all_its_files(finished):
+    result = ticket("inspect", "ours@seed=0/healed", "--run", finished.root)
+    assert result.code == 0, result
+    assert "weights live" in result.out
+    assert "values in" in result.out
+    found = json.loads(ticket("inspect", "ours@seed=0/healed", "--run", finished.root, "--json").out)
+    assert set(found["files"]) == {"mask", "values"}
+    assert "top1" in ticket("inspect", "worth@seed=0/metrics", "--run", finished.root).out
