@@ -4,7 +4,7 @@ import torch
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
-from ticketcli.models.architectures import ARCHITECTURES, build_encoder, new_head, prunable
+from ticketcli.models.architectures import ARCHITECTURES, build_encoder, prunable
 from ticketcli.models.cost import macs, parameters
 from ticketcli.tensors.seeds import generator
 
@@ -36,15 +36,15 @@ def test_taps_come_in_order_with_halving_resolution():
 def test_logits_are_those_of_the_last_tap():
     model = encoder().eval()
     images = torch.randn(3, 3, 32, 32)
-    code = model.taps(images)["layer4"]
-    assert torch.equal(model(images), model.classify(code))
-    assert torch.equal(model(images), model.fc(code.mean(dim=(2, 3))))  # average pooling
+    taps, logits = model.taps_and_logits(images)
+    assert torch.equal(model(images), logits)
+    assert torch.equal(logits, model.fc(taps["layer4"].mean(dim=(2, 3))))  # average pooling
 
 
 def test_the_same_seed_gives_the_same_bytes_and_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     one, two, other = encoder(0), encoder(0), encoder(1)
-    new_head(other, 7, generator(0, "head"))
+    other.new_head(7, generator(0, "head"))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
     assert not torch.equal(one.conv1.weight, other.conv1.weight)
@@ -61,7 +61,7 @@ def test_every_convolution_but_the_stem_is_prunable():
 def test_a_new_head_leaves_the_backbone_as_it_is():
     model = encoder()
     before = model.layer1[0].conv1.weight.clone()
-    new_head(model, 7, generator(0, "head"))
+    model.new_head(7, generator(0, "head"))
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
     assert torch.equal(before, model.layer1[0].conv1.weight)
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ticketcli.errors import UsageError, did_you_mean
-from ticketcli.models.resnet import ResNet, initialise
+from ticketcli.models.encoder import Encoder
+from ticketcli.models.resnet import initialise
 from ticketcli.tensors.modes import evaluating
 from ticketcli.tensors.seeds import generator
 
@@ -130,7 +131,7 @@ def _scale(side: int, wanted: int) -> int:
     return wanted // side
 
 
-def build_decoder(encoder: ResNet, *, image_size: int, hints: Sequence[str], width: float, seed: int) -> Decoder:
+def build_decoder(encoder: Encoder, *, image_size: int, hints: Sequence[str], width: float, seed: int) -> Decoder:
     """The mirror of `encoder`, with a seeded random draw of its weights; the encoder is left as it was.
 
     Raises:
@@ -142,7 +143,7 @@ def build_decoder(encoder: ResNet, *, image_size: int, hints: Sequence[str], wid
     shapes = {name: (tap.shape[1], tap.shape[2]) for name, tap in taps.items()}
     return Decoder(
         shapes,
-        encoder.blocks,
+        encoder.depths,
         image_size=image_size,
         hints=hints,
         width=width,

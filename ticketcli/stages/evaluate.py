@@ -8,7 +8,7 @@ from typing import Any
 from ticketcli.data.batches import in_order
 from ticketcli.errors import InputMissing
 from ticketcli.metrics.quality import Rebuild, quality
-from ticketcli.models.architectures import prunable
+from ticketcli.models.architectures import masked_parameters
 from ticketcli.models.cost import parameters
 from ticketcli.recipe.configs import Data, EvaluateConfig
 from ticketcli.stages.job import Job, data_of, decoder_from, encoder_from, splits_of
@@ -39,7 +39,7 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     splits = splits_of(data, config.seed)
     model = encoder_from(source, device)
     if source.mask is not None:
-        MaskedWeights(prunable(model), source.mask).apply()
+        MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
     if config.recalibrate_bn:
         recalibrate(model, calibration_batches(splits, config.recalibrate_bn, device))
     images = splits.test if config.split == "test" else splits.validation

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from torch import nn
 from torch.nn import functional as F
 
 from ticketcli.data.batches import in_order
 from ticketcli.events import Note
 from ticketcli.metrics.quality import quality
-from ticketcli.models.architectures import ARCHITECTURES, build_encoder, prunable
+from ticketcli.models.architectures import architecture, build_encoder
 from ticketcli.models.cost import parameters
 from ticketcli.recipe.configs import PretrainConfig
 from ticketcli.stage import kept_name
@@ -33,13 +32,7 @@ def pretrain(job: Job[PretrainConfig]) -> Iterator[Yield]:
     yield Note(f"{config.arch}, {parameters(model):,} weights, {len(splits.train.labels)} training images")
     batches = training_batches(config, splits.train, splits, config.data, device, "pretrain")
     run = Run(
-        "pretrain",
-        model,
-        lambda x, y: {"loss": F.cross_entropy(model(x), y)},
-        batches,
-        config,
-        config.epochs,
-        prunable(model),
+        "pretrain", model, lambda x, y: {"loss": F.cross_entropy(model(x), y)}, batches, config, config.epochs, {}
     )
     points = {point.iterations(batches.per_epoch): kept_name(point) for point in config.keep}
     kept = yield from train(run, resume=job.resume, keep=points)
@@ -56,14 +49,9 @@ def about_source(config: PretrainConfig, class_names: tuple[str, ...], normaliza
     """What a dense checkpoint says of itself."""
     return {
         "arch": config.arch,
-        "image_size": ARCHITECTURES[config.arch].image_size,
+        "image_size": architecture(config.arch).image_size,
         "class_names": list(class_names),
         "data": config.data.model_dump(mode="json", exclude_defaults=True),
         "normalization": {"mean": list(normalization.mean), "std": list(normalization.std)},
         "seed": config.seed,
     }
-
-
-def head_names(model: nn.Module) -> tuple[str, ...]:
-    """Name prefixes of the classifier, which a transfer replaces."""
-    return tuple(f"{name}." for name, _ in model.named_children() if name == "fc")

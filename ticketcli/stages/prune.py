@@ -21,7 +21,7 @@ from ticketcli.metrics.quality import Rebuild, quality
 from ticketcli.models.architectures import prunable
 from ticketcli.models.cost import parameters
 from ticketcli.models.decoder import Decoder
-from ticketcli.models.resnet import ResNet
+from ticketcli.models.encoder import Encoder
 from ticketcli.recipe.configs import Data, PruneConfig
 from ticketcli.stage import Unit
 from ticketcli.stages.job import (
@@ -81,7 +81,7 @@ class _Rounds:
         self.data: Data = data_of(self.config.data, source.about)
         self.splits: Splits = splits_of(self.data, self.config.seed)
         check_seedable(self.splits, what="prune.data")
-        self.model: ResNet = encoder_from(source, self.device)
+        self.model: Encoder = encoder_from(source, self.device)
         self.weights = prunable(self.model)
         self.decoder: Decoder | None = None
         if "decoder" in job.inputs:
@@ -183,8 +183,8 @@ class _Rounds:
         """Equation 11. Without lambda the decoder is not run at all."""
         if self.config.lambda_ == 0 or self.decoder is None:
             return {"loss": F.cross_entropy(self.model(images), labels)}
-        taps = self.model.taps(images)
-        classification = F.cross_entropy(self.model.classify(taps[next(reversed(taps))]), labels)
+        taps, logits = self.model.taps_and_logits(images)
+        classification = F.cross_entropy(logits, labels)
         reconstruction = F.mse_loss(self.decoder(taps, t=self.t), images)
         return {
             "loss": classification + self.config.lambda_ * reconstruction,

@@ -12,11 +12,11 @@ from ticketcli.data.batches import in_order
 from ticketcli.errors import InputMissing
 from ticketcli.events import Note
 from ticketcli.metrics.quality import quality
-from ticketcli.models.architectures import build_encoder, new_head, prunable
+from ticketcli.models.architectures import build_encoder, masked_parameters
 from ticketcli.models.cost import parameters
+from ticketcli.models.encoder import Encoder
 from ticketcli.recipe.configs import TransferConfig
 from ticketcli.stages.job import Job, check_seedable, splits_of, training_batches
-from ticketcli.stages.pretrain import head_names
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of, load_into
 from ticketcli.tensors.seeds import generator
@@ -35,7 +35,7 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
     check_seedable(splits, what="transfer.data")
     model, mask = ticket_network(source, len(splits.train.class_names), config.seed)
     model.to(device)
-    weights = prunable(model)
+    weights = {} if mask is None else masked_parameters(model, mask)
     sparsity = mask.sparsity if mask is not None else 0.0
     yield Note(f"{source.ref}, {sparsity:.2%} sparse, {len(splits.train.labels)} training images")
 
@@ -61,7 +61,7 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
     yield Produced("task", (Output("task", "task", "task", about, copy_of(model), mask),), metrics)
 
 
-def ticket_network(source: Loaded, n_classes: int, seed: int) -> tuple[Any, Mask | None]:
+def ticket_network(source: Loaded, n_classes: int, seed: int) -> tuple[Encoder, Mask | None]:
     """The source's backbone under a fresh head of `n_classes`, and the mask that it has to keep.
 
     Raises:
@@ -74,9 +74,6 @@ def ticket_network(source: Loaded, n_classes: int, seed: int) -> tuple[Any, Mask
             hint="make a ticket of it with 'ticket rewind'",
         )
     model = build_encoder(source.about["arch"], n_classes=len(source.about["class_names"]), seed=seed)
-    load_into(model, source.values, where=source.ref, without=head_names(model))
-    new_head(model, n_classes, generator(seed, "head"))
-    if source.mask is not None:
-        shapes = {name: tuple(weight.shape) for name, weight in prunable(model).items()}
-        source.mask.require_same_shapes(shapes, of=source.ref)
+    load_into(model, source.values, where=source.ref, without=model.head_prefixes)
+    model.new_head(n_classes, generator(seed, "head"))
     return model, source.mask
