@@ -11,7 +11,7 @@ DEFAULTS = {
     ("train-decoder", 1): "16eb364741eaa285",
     ("prune", 1): "56dd53b4c4955b05",
     ("rewind", 1): "2347ba4a4f5e3c4c",
-    ("transfer", 1): "2e0b48946f585b6e",
+    ("transfer", 1): "b281d507a2ba06d0",
     ("evaluate", 1): "db768b39c721e802",
 }
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ticketcli.errors import MismatchError, UsageError, did_you_mean
+from ticketcli.models import timm_encoder
 from ticketcli.models.encoder import Encoder
 from ticketcli.models.resnet import ResNet, Shape
 from ticketcli.store.mask import Mask
@@ -55,13 +56,21 @@ ARCHITECTURES: Mapping[str, Architecture] = _table()
 
 
 def architecture(arch: str) -> Architecture:
-    """The architecture of this name.
+    """The architecture of this name: one of the table, or `timm:NAME`.
 
     Raises:
-        UsageError: unknown architecture.
+        UsageError: unknown architecture, or timm is not installed.
     """
+    if arch.startswith(timm_encoder.PREFIX):
+        name = arch.removeprefix(timm_encoder.PREFIX)
+        size = timm_encoder.image_size_of(name)
+        return Architecture(
+            lambda n_classes, draw: timm_encoder.TimmEncoder(name, n_classes, draw), size, f"timm's {name}"
+        )
     if arch not in ARCHITECTURES:
-        raise UsageError(f"unknown architecture '{arch}'", where="arch", hint=did_you_mean(arch, ARCHITECTURES))
+        raise UsageError(
+            f"unknown architecture '{arch}'", where="arch", hint=did_you_mean(arch, [*ARCHITECTURES, "timm:NAME"])
+        )
     return ARCHITECTURES[arch]
 
 

@@ -154,6 +154,11 @@ class TransferConfig(Training):
     )
     task: Literal["classification"] = Field("classification", description="kind of target")
     data: DataField = Field(description="the target image set")
+    stem: Literal["auto", "fresh", "center", "resize", "keep7"] = Field(
+        "auto",
+        description="what a 7x7 stem becomes: a fresh 3x3, its center, all of it resized, or itself; without max-pool "
+        "where it is 3x3; auto: fresh for images of at most 64 pixels",
+    )
     epochs: Duration = Field(ep(182), description="length of the training")
     batch: int = Field(256, ge=1, description="images in an optimiser step")
     milestones: Durations = Field((ep(91), ep(136)), description="multiply the learning rate by gamma at these points")

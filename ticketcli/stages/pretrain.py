@@ -11,7 +11,7 @@ from ticketcli.data.batches import in_order
 from ticketcli.events import Note
 from ticketcli.metrics.quality import quality
 from ticketcli.models.architectures import architecture, build_encoder
-from ticketcli.models.cost import parameters
+from ticketcli.models.cost import cost_of, in_words
 from ticketcli.recipe.configs import PretrainConfig
 from ticketcli.stage import kept_name
 from ticketcli.stages.job import Job, check_seedable, splits_of, training_batches
@@ -29,7 +29,9 @@ def pretrain(job: Job[PretrainConfig]) -> Iterator[Yield]:
     splits = splits_of(config.data, config.seed)
     check_seedable(splits, what="pretrain.data")
     model = build_encoder(config.arch, n_classes=len(splits.train.class_names), seed=config.seed).to(device)
-    yield Note(f"{config.arch}, {parameters(model):,} weights, {len(splits.train.labels)} training images")
+    size = architecture(config.arch).image_size
+    cost = cost_of(model, size)
+    yield Note(f"{config.arch}, {in_words(cost)}, {len(splits.train.labels)} training images")
     batches = training_batches(config, splits.train, splits, config.data, device, "pretrain")
     run = Run(
         "pretrain", model, lambda x, y: {"loss": F.cross_entropy(model(x), y)}, batches, config, config.epochs, {}
@@ -41,7 +43,7 @@ def pretrain(job: Job[PretrainConfig]) -> Iterator[Yield]:
     outputs = [Output("dense", "dense", "dense", about, copy_of(model))]
     for name in points.values():
         outputs.append(Output(name, "kept", name, {**about, "point": name}, kept[name]))
-    metrics: dict[str, Any] = {"validation": found, "parameters": parameters(model)}
+    metrics: dict[str, Any] = {"validation": found, **cost}
     yield Produced("dense", tuple(outputs), metrics)
 
 
