@@ -209,3 +209,8 @@ def test_the_same_seed_gives_the_same_decoder_and_leaves_the_global_generator_al
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
     assert not torch.equal(strided().head.weight, strided(draw=generator(1, "x")).head.weight)
+
+
+def test_a_border_that_the_stem_cut_off_is_made_good():
+    decoder = Decoder({"layer1": (8, 30)}, (1,), image_size=32, hints=(), width=1.0, draw=generator(0, "x"))
+    assert decoder(leaves(layer1=(2, 8, 30, 30)), t=0.1).shape == (2, 3, 32, 32)

@@ -9,7 +9,7 @@ from ticketcli.data.batches import in_order
 from ticketcli.errors import InputMissing
 from ticketcli.metrics.quality import Rebuild, quality
 from ticketcli.models.architectures import masked_parameters
-from ticketcli.models.cost import parameters
+from ticketcli.models.cost import cost_of, parameters
 from ticketcli.recipe.configs import Data, EvaluateConfig
 from ticketcli.stages.job import Job, data_of, decoder_from, encoder_from, splits_of
 from ticketcli.stages.prune import calibration_batches
@@ -52,7 +52,7 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
         "split": config.split,
         "data": data.model_dump(mode="json", exclude_defaults=True),
         **quality(model, in_order(images, splits.normalization, config.batch, device), rebuild),
-        "parameters": parameters(model),
+        **cost_of(model, int(source.about["image_size"])),
         "recalibrated_on": config.recalibrate_bn,
     }
     if source.mask is not None:
