@@ -70,6 +70,25 @@ def test_the_readmes_recipe_is_usable(tmp_path):
     assert ticket("validate", tmp_path / "r.yaml").code == 0
 
 
+def test_the_readmes_sweep_and_tables_are_usable(tmp_path):
+    recipe, sweep, report = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    steps = "".join(line for line in recipe.splitlines(keepends=True) if not line.startswith("  t:"))
+    (tmp_path / "r.yaml").write_text(steps + sweep + report)
+    result = ticket("validate", tmp_path / "r.yaml")
+    assert result.code == 0, result
+    for override in ("for_each.seed=[0,1]", "t.for_each.task=[high]"):
+        assert f"`{override}`" in README
+        assert ticket("validate", tmp_path / "r.yaml", override).code == 0
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "recipes" / "results").glob("*")), ids=lambda page: page.name)
+def test_a_page_of_results_is_of_a_recipe_that_is_there_and_names_no_folder(page):
+    text = page.read_text()
+    assert page.stem in {path.stem for path in RECIPES}
+    assert re.search(rf"`ticket run (recipes/)?{page.stem}(\.yaml)?[ `]", text)
+    assert not re.search(r"(^|[\s`=])/\w", text)
+
+
 def test_exit_codes_of_the_readme_are_those_of_the_errors():
     from ticketcli import errors
 

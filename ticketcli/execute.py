@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import importlib
 import os
-import platform
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ticketcli import __version__
 from ticketcli.canon import digest
-from ticketcli.errors import CorruptError, NothingToResume, StaleError, Stopped, UsageError
-from ticketcli.events import JsonLines, Listener, Note, listeners
+from ticketcli.data.sources import Sources
+from ticketcli.errors import CorruptError, NothingToResume, StaleError, Stopped
+from ticketcli.events import Event, JsonLines, Listener, Note, PlainLines, listeners
+from ticketcli.machine import Speedometer, environment, peak_memory, pick_device
 from ticketcli.plan import Step
-from ticketcli.stage import Unit
+from ticketcli.stage import StageSpec, Unit
 from ticketcli.stages.job import Job
 from ticketcli.store.atomic import write_json
 from ticketcli.store.codec import read_mask, write_mask
 from ticketcli.store.lock import locked
 from ticketcli.store.manifest import Artifact, FileRecord, Manifest, UnitRecord, write_manifest
-from ticketcli.store.run_folder import METRICS, STATE, Run
+from ticketcli.store.run_folder import FOREIGN, METRICS, STATE, Run
 from ticketcli.tensors.files import read_checkpoint, read_state, write_checkpoint, write_state
+from ticketcli.tensors.foreign import read_weights
 from ticketcli.training.yields import Loaded, Output, Produced, Snapshot, State
+from ticketcli.units import human_bytes
 
 _GENERATIONS = 2
 
@@ -44,12 +45,14 @@ class Options:
         resume: auto goes on and reruns what is stale, must refuses to begin anew, never begins anew.
         save_every: seconds between saved states; 0 saves after every step.
         quiet: no progress.
+        sources: where image sets lie, and how they are read.
     """
 
     device: str = "auto"
     resume: str = "auto"
     save_every: float = 60.0
     quiet: bool = False
+    sources: Sources = field(default_factory=Sources)
 
 
 class StopRequest:
@@ -72,37 +75,6 @@ class StopRequest:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device to compute on.
-
-    Raises:
-        UsageError: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f"cannot compute on '{name}': {str(error).splitlines()[0]}", where="--device", hint="--device cpu"
-        ) from None
-    return device
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """What else a result's last bits can depend on; recorded, never part of a key."""
-    return {
-        "ticketcli": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        "machine": platform.machine(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-    }
 
 
 def execute(
@@ -155,6 +127,7 @@ class _Execution:
         self.manifest = self._manifest()
         self.before: tuple[Artifact, ...] = self.manifest.units[step.done[-1].name].outputs if step.done else ()
         self.states: list[Path] = []  # this unit's own saved states, oldest first
+        self.speedometer = Speedometer(getattr(step.recipe.config, "batch", 0))
         self.unit_started = time.monotonic()
         self.saved_at = time.monotonic()
         self.spent = 0.0
@@ -186,7 +159,11 @@ class _Execution:
         """
         anew = not self.step.done and self.step.state != "partial"
         resume, offset = (None, None) if anew else self._resume_state()
-        events = _load(self.step.spec.runner)(self._job(resume))
+        events = runner_of(self.step.spec)(self._job(resume))
+        with closing(events):  # whatever ends the step, the stage lets go of its workers
+            self._drive(events, anew, offset)
+
+    def _drive(self, events: Generator[Any, None, None], anew: bool, offset: int | None) -> None:
         first = next(events)
         self._make_room(anew)
         (self.folder / STATE).mkdir(parents=True, exist_ok=True)
@@ -206,6 +183,7 @@ class _Execution:
                     if self.stop.signal is not None and todo:
                         raise self._stopped(f"{event.unit} is finished")
                 else:
+                    self.speedometer.on(event)
                     for listener in told:
                         listener.on(event)
 
@@ -230,10 +208,10 @@ class _Execution:
 
     def _job(self, resume: State | None) -> Job[Any]:
         inputs = {
-            role: _load_input(bound.ref, bound.artifact) for role, bound in self.step.inputs.items() if not bound.series
+            role: load_input(bound.ref, bound.artifact) for role, bound in self.step.inputs.items() if not bound.series
         }
         series = {
-            role: {name: _load_input(f"{bound.ref}/{name}", artifact) for name, artifact in bound.artifacts.items()}
+            role: {name: load_input(f"{bound.ref}/{name}", artifact) for name, artifact in bound.artifacts.items()}
             for role, bound in self.step.inputs.items()
             if bound.series
         }
@@ -244,8 +222,21 @@ class _Execution:
                 role: record.model_copy(update={"path": str(record.locate(self.folder))})
                 for role, record in last.files.items()
             }
-            before = _load_input(last.name, last.model_copy(update={"files": files}))
-        return Job(self.step.recipe.config, inputs, series, self.step.todo, before, resume, self.device)
+            before = load_input(last.name, last.model_copy(update={"files": files}))
+        sources = replace(self.options.sources, tell=self._hear())
+        return Job(self.step.recipe.config, inputs, series, self.step.todo, before, resume, self.device, sources)
+
+    def _hear(self) -> Callable[[Event], None]:
+        """Who is told while images are fetched and decoded, when the stage itself cannot speak; obeys signals."""
+        lines = PlainLines(self.step.name)
+
+        def hear(event: Event) -> None:
+            if self.stop.signal is not None:
+                raise self._stopped("while the images were read")
+            if not self.options.quiet:
+                lines.on(event)
+
+        return hear
 
     # ------------------------------------------------------------------ state
 
@@ -310,13 +301,14 @@ class _Execution:
         outputs = tuple(self._write(output, produced) for output in produced.outputs)
         metrics_end = metrics.offset
         os.fsync(metrics.file.fileno())
+        speed = self.speedometer.read()
         record = UnitRecord(
             key=self.step.key(unit, self.before),
             outputs=outputs,
             metrics={**produced.metrics, "metrics_end": metrics_end},
             seconds=round(self.spent + time.monotonic() - self.unit_started, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            environment=environment(self.device),
+            environment=environment(self.device) | ({} if speed is None else {"images_per_second": speed}),
         )
         self.manifest = self.manifest.model_copy(
             update={
@@ -330,7 +322,7 @@ class _Execution:
         self.before, self.spent = outputs, 0.0
         self.unit_started = self.saved_at = time.monotonic()
         for listener in told:
-            listener.on(Note(f"{unit.name} done in {record.seconds:.1f}s{_headline(produced.metrics)}"))
+            listener.on(Note(f"{unit.name} done in {record.seconds:.1f}s{_headline(produced.metrics, speed)}"))
 
     def _write(self, output: Output, produced: Produced) -> Artifact:
         files: dict[str, FileRecord] = {}
@@ -370,7 +362,7 @@ class _Execution:
         return record.model_copy(update={"path": relative})
 
 
-def _headline(metrics: Mapping[str, Any]) -> str:
+def _headline(metrics: Mapping[str, Any], speed: float | None) -> str:
     parts = []
     if "sparsity" in metrics:
         parts.append(f"{metrics['sparsity']:.2%} sparse")
@@ -379,20 +371,25 @@ def _headline(metrics: Mapping[str, Any]) -> str:
             found, label = metrics[name], name.replace("healed_before", "finetuned")
             parts += [f"{label} top-1 {found['top1']:.2%}"] if "top1" in found else []
             parts += [f"PSNR {found['psnr']:.2f} dB"] if "psnr" in found else []
-    return ": " + ", ".join(parts) if parts else ""
+    parts += [f"trained at {speed:,.0f} img/s"] if speed is not None else []
+    parts.append(f"peak memory {human_bytes(peak_memory())}")
+    return ": " + ", ".join(parts)
 
 
-def _load(dotted: str) -> Callable[[Job[Any]], Iterator[Any]]:
-    module, _, name = dotted.partition(":")
-    runner: Callable[[Job[Any]], Iterator[Any]] = getattr(importlib.import_module(module), name)
+def runner_of(spec: StageSpec) -> Callable[[Job[Any]], Generator[Any, None, None]]:
+    """The generator function of a stage, its module loaded now."""
+    module, _, name = spec.runner.partition(":")
+    runner: Callable[[Job[Any]], Generator[Any, None, None]] = getattr(importlib.import_module(module), name)
     return runner
 
 
-def _load_input(ref: str, artifact: Artifact) -> Loaded:
+def load_input(ref: str, artifact: Artifact) -> Loaded:
     """Read an input's files, each verified against its recorded digest first."""
     for record in artifact.files.values():
         record.check(Path("/"), thorough=True)
     loaded = Loaded(ref, artifact.kind, artifact.about, identity=artifact.identity)
+    if artifact.kind == FOREIGN:
+        return replace(loaded, values=read_weights(Path(artifact.files["values"].path)))
     if "values" in artifact.files:
         loaded = replace(loaded, values=read_checkpoint(Path(artifact.files["values"].path)).tensors)
     if "mask" in artifact.files:

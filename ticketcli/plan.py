@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ from ticketcli.recipe.config import Reference
 from ticketcli.recipe.recipe import Recipe, RecipeStep, Ref
 from ticketcli.stage import STAGES, StageSpec, Unit
 from ticketcli.store.manifest import Artifact, FileRecord, Manifest, differences
-from ticketcli.store.run_folder import STATE, Run, adopt
+from ticketcli.store.run_folder import FOREIGN, STATE, Run, adopt
 from ticketcli.store.tensorfile import read_header
 
 State = Literal["fresh", "partial", "stale", "missing", "waiting"]
@@ -71,28 +71,35 @@ class Step:
 
 
 class _Waiting(Exception):
-    """An input is going to be made by a step that is not done yet."""
+    """An input is going to be made by a step that is not done yet, or is a file from elsewhere, to be put there."""
 
     def __init__(self, step: str) -> None:
         super().__init__(step)
         self.step = step
 
 
-def plan_step(step: RecipeStep, run: Run, producers: Callable[[str], Step | None]) -> Step:
+def plan_step(
+    step: RecipeStep, run: Run, producers: Callable[[str], Step | None], *, as_recorded: bool = False
+) -> Step:
     """See one step against the run. `producers` gives the plan of a step that it refers to, or None.
+
+    `as_recorded` takes the manifest's word for the files, which a copy of the manifests does without, and for the
+    stage's version: what was measured then, whatever is there now.
 
     Raises:
         InputMissing: an input is neither there nor going to be made.
         CorruptError: an output of this step was damaged on disk.
     """
-    spec = STAGES[step.stage]
+    spec, manifest = STAGES[step.stage], run.manifest(step.name)
+    if as_recorded and manifest is not None and manifest.stage == spec.name:
+        spec = replace(spec, version=manifest.stage_version)
     units = spec.units(step.config)
     try:
         inputs = _bind(step, spec, run, producers)
     except _Waiting as waiting:
         return Step(step, spec, "waiting", f"waits for {waiting.step}", {}, units, ())
     blank = Step(step, spec, "missing", "not made yet", inputs, units, ())
-    folder, manifest = run.step_folder(step.name), run.manifest(step.name)
+    folder = run.step_folder(step.name)
     done: list[Unit] = []
     before: tuple[Artifact, ...] = ()
     lost = ""
@@ -100,7 +107,7 @@ def plan_step(step: RecipeStep, run: Run, producers: Callable[[str], Step | None
         record = manifest.units.get(unit.name) if manifest else None
         if record is None or record.key != blank.key(unit, before):
             break
-        lost = _first_lost(record.outputs, folder)
+        lost = "" if as_recorded else _first_lost(record.outputs, folder)
         if lost:
             break
         done.append(unit)
@@ -221,7 +228,9 @@ def _bind_one(
     units: tuple[Unit, ...],
 ) -> Input:
     if ref.path is not None:
-        artifact = adopt(ref.path)
+        if FOREIGN in mark.kinds and not ref.path.is_file():
+            raise _Waiting(f"the file {ref.path}")
+        artifact = adopt(ref.path, foreign=FOREIGN in mark.kinds)
         _check_kind(role, str(ref), artifact, mark)
         return Input(role, str(ref), {artifact.name: artifact})
     producer = producers(ref.step)
@@ -297,6 +306,12 @@ def recorded_step(run: Run, name: str) -> RecipeStep | None:
     return make_step(name, spec, config.resolved())
 
 
+def recorded_recipe(run: Run) -> Recipe:
+    """The recipe that the steps in a run folder amount to, whoever made them; without order."""
+    steps = [step for name in run.steps() if (step := recorded_step(run, name)) is not None]
+    return Recipe(tuple(steps), instances={step.group: (step,) for step in steps})
+
+
 def make_step(name: str, spec: StageSpec, values: Mapping[str, object]) -> RecipeStep:
     """A step outside any recipe, as a stage command has it; references are steps of the run, or files."""
     from ticketcli.recipe.recipe import is_file_reference
@@ -305,7 +320,7 @@ def make_step(name: str, spec: StageSpec, values: Mapping[str, object]) -> Recip
     refs: dict[str, Ref] = {}
     for role, mark in spec.config.references().items():
         text = getattr(config, role)
-        if text and text not in mark.words:
+        if text and not mark.is_word(text):
             head, _, output = text.partition("/")
             refs[role] = Ref(path=Path(text).expanduser()) if is_file_reference(text) else Ref(head, output)
     return RecipeStep(name, name, spec.name, config, refs)

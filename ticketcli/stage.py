@@ -12,6 +12,7 @@ from typing import Any
 
 from ticketcli.recipe.configs import (
     EvaluateConfig,
+    ImportConfig,
     PretrainConfig,
     PruneConfig,
     RewindConfig,
@@ -37,7 +38,11 @@ class Unit:
 
 @dataclass(frozen=True)
 class StageSpec:
-    """A row of the table. `version` is raised when results change: a fixed bug, or a changed default."""
+    """A row of the table.
+
+    `version` is raised when results change: a fixed bug, or a changed default. `argument` is the config field that the
+    command takes without a flag.
+    """
 
     name: str
     version: int
@@ -48,6 +53,7 @@ class StageSpec:
     units: Callable[[Any], tuple[Unit, ...]]
     default_output: Callable[[Any], str]
     required: Callable[[Any], frozenset[str]] = field(default=lambda config: frozenset(config.references()))
+    argument: str = ""
 
 
 def _one(name: str) -> dict[str, Any]:
@@ -69,21 +75,32 @@ def round_name(number: int) -> str:
 
 
 def _prune_units(config: PruneConfig) -> tuple[Unit, ...]:
-    """Each round is a unit whose key leaves `rounds` and `heal` out, so 11 rounds become 13 by running two."""
-    ignores = frozenset({"rounds", "heal"})
+    """Each round is a unit whose key leaves out how many follow, so 11 rounds become 13 by running two.
+
+    gmp has no rounds to come back to: its weights and optimiser go on, so it is one unit.
+    """
+    if config.schedule == "gmp":
+        return (Unit("gmp", ("healed",)),)
+    n = config.n_rounds
+    later = frozenset({"rounds", "heal"})
     rounds = tuple(
-        Unit(round_name(number), (str(number),), ignores, series=str(number)) for number in range(1, config.rounds + 1)
-    )
+        Unit(
+            round_name(number), (str(number),), later | (frozenset({"to_sparsity"}) if number < n else frozenset()),
+            series=str(number),
+        )
+        for number in range(1, n + 1)
+    )  # fmt: skip
     if config.healing.amount == 0:
         return rounds
-    return (*rounds, Unit(f"healed-{config.rounds:02d}", ("healed",), frozenset({"rounds"})))
+    return (*rounds, Unit(f"healed-{n:02d}", ("healed",), frozenset({"rounds"})))
+
+
+def _prune_output(config: PruneConfig) -> str:
+    return "healed" if config.schedule == "gmp" else str(config.n_rounds)
 
 
 def _prune_required(config: PruneConfig) -> frozenset[str]:
-    needed = {"encoder"}
-    if config.lambda_ > 0:
-        needed.add("decoder")
-    return frozenset(needed)
+    return frozenset({"encoder", "decoder"} if config.rebuilds else {"encoder"})
 
 
 def _optional(*names: str) -> Callable[[StageConfig], frozenset[str]]:
@@ -95,14 +112,19 @@ PRETRAIN = StageSpec(
     "Train a dense network on a source image set.", "dense",
     units=_pretrain_units, default_output=lambda config: "dense",
 )  # fmt: skip
+IMPORT = StageSpec(
+    "import", 1, ImportConfig, "ticketcli.stages.import_weights:import_weights",
+    "Bring in a dense network: published weights, or a file made elsewhere.", "dense",
+    units=lambda config: (Unit("dense", ("dense",)),), default_output=lambda config: "dense", argument="source",
+)  # fmt: skip
 TRAIN_DECODER = StageSpec(
     "train-decoder", 1, TrainDecoderConfig, "ticketcli.stages.train_decoder:train_decoder",
     "Train the decoder that rebuilds images from the frozen encoder.", "decoder", **_one("decoder"),
 )  # fmt: skip
 PRUNE = StageSpec(
-    "prune", 1, PruneConfig, "ticketcli.stages.prune:prune",
+    "prune", 2, PruneConfig, "ticketcli.stages.prune:prune",
     "Drop the smallest living weights, round by round; write one mask per round.", "ticket",
-    units=_prune_units, default_output=lambda config: str(config.rounds), required=_prune_required,
+    units=_prune_units, default_output=_prune_output, required=_prune_required,
 )  # fmt: skip
 REWIND = StageSpec(
     "rewind", 1, RewindConfig, "ticketcli.stages.rewind:rewind",
@@ -118,5 +140,5 @@ EVALUATE = StageSpec(
 )  # fmt: skip
 
 STAGES: Mapping[str, StageSpec] = {
-    spec.name: spec for spec in (PRETRAIN, TRAIN_DECODER, PRUNE, REWIND, TRANSFER, EVALUATE)
+    spec.name: spec for spec in (PRETRAIN, IMPORT, TRAIN_DECODER, PRUNE, REWIND, TRANSFER, EVALUATE)
 }

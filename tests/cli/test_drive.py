@@ -5,11 +5,14 @@ import pytest
 
 from ticketcli import execute
 from ticketcli.cli.drive import drive
+from ticketcli.data.sources import Sources
 from ticketcli.errors import Stopped
 from ticketcli.plan import plan_step, recorded_step
 from ticketcli.store.run_folder import Run
 
-SETTINGS = {"device": "cpu", "resume": "never", "save_every": 60.0, "dry_run": False, "quiet": True}
+SETTINGS = {
+    "device": "cpu", "resume": "never", "save_every": 60.0, "dry_run": False, "quiet": True, "sources": Sources(),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])

@@ -162,8 +162,9 @@ def test_the_run_ends_with_the_table_and_says_what_next(finished, tiny_recipe):
 
 def test_json_is_one_object(finished, tiny_recipe):
     found = json.loads(ticket("run", tiny_recipe, "--run", finished.root, "--json", "-q").out)
-    assert {row["row"] for row in found["rows"]} == {"dense", "ours/3", "imp/3", "ours/healed"}
-    assert 0 < found["comparison"]["mask_overlap"] < 1
+    (table,) = found["tables"]
+    assert [row["key"]["arm"] for row in table["rows"]] == ["dense", "ours/3", "imp/3", "ours/healed"]
+    assert 0 < table["comparisons"][0]["mask_overlap"] < 1
     assert json.loads(ticket("status", "--run", finished.root, "--json").out)["steps"]
     assert json.loads(ticket("verify", "--run", finished.root, "--json").out)["problems"] == {}
     assert json.loads(ticket("inspect", "ours@seed=0", "--run", finished.root, "--json").out)["stage"] == "prune"

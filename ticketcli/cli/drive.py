@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 
 from ticketcli.cli import process
-from ticketcli.errors import Stopped, UsageError
+from ticketcli.data.sources import Sources
+from ticketcli.errors import InputMissing, Stopped, UsageError
 from ticketcli.plan import Step
 from ticketcli.store.run_folder import Run
 
@@ -21,12 +22,14 @@ def drive(
     save_every: float,
     dry_run: bool,
     quiet: bool,
+    sources: Sources,
     last: bool = True,
 ) -> None:
     """Plan a step, and execute it unless it is fresh.
 
     Raises:
         UsageError: an unknown `--resume`.
+        InputMissing: an input has not been made, or put there.
         Stopped: a signal came; after the step's end too, unless it is the `last`.
     """
     if resume not in ("auto", "must", "never"):
@@ -40,10 +43,12 @@ def drive(
     speak(f"{name}: {step.state}, {step.why}")
     if dry_run or (step.state == "fresh" and resume != "never"):
         return
+    if step.state == "waiting":
+        raise InputMissing(f"'{name}' {step.why}, which is not there", where=str(run.root))
     process.share_the_machine()
     from ticketcli.execute import Options, StopRequest, execute  # torch is loaded here, and only here
 
     with StopRequest().listening() as stop:
-        execute(run, name, plan, Options(device, resume, save_every, quiet), stop, speak=speak)
+        execute(run, name, plan, Options(device, resume, save_every, quiet, sources), stop, speak=speak)
         if stop.signal is not None and not last:
             raise Stopped(f"{stop.signal.name}: {name} is finished", hint="the same command continues")

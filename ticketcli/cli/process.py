@@ -30,6 +30,25 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=_PANEL)
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_PANEL)]
+DataDirOption = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir",
+        envvar="TICKET_DATA",
+        help="Where named image sets and relative paths lie.",
+        rich_help_panel=_PANEL,
+    ),
+]
+DownloadOption = Annotated[
+    bool, typer.Option("--download", help="Fetch a named image set that is missing.", rich_help_panel=_PANEL)
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=0, help="Processes that decode images (default: as cores allow).", rich_help_panel=_PANEL
+    ),
+]
+DATA_DIR = Path("data")
 VerboseOption = Annotated[
     int,
     typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.", rich_help_panel=_PANEL),

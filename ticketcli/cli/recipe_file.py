@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from ticketcli.errors import CorruptError, InputMissing, did_you_mean
 from ticketcli.recipe.recipe import Recipe, parse_recipe
@@ -46,8 +49,42 @@ def load_recipe(text: str, source: str, overrides: Sequence[str] = (), drops: Se
     return parse_recipe(text, configs, where=source, overrides=overrides, drops=drops)
 
 
-def saved_recipe(run: Run) -> Recipe | None:
-    """The recipe that a run folder was last run with, or None.
+class RecipeSource(NamedTuple):
+    """A recipe as it was given: its text, what to call it, and what the command line changed in it."""
+
+    text: str
+    source: str
+    overrides: Sequence[str] = ()
+    drops: Sequence[str] = ()
+
+    def load(self) -> Recipe:
+        """Parse it."""
+        return load_recipe(self.text, self.source, self.overrides, self.drops)
+
+    @property
+    def name(self) -> str:
+        """The file's name without folder and ending."""
+        return PurePath(self.source).stem
+
+    @property
+    def about(self) -> str:
+        """The first comment line, which says what it is for."""
+        return next((line[2:] for line in self.text.splitlines() if line.startswith("# ")), "")
+
+    @property
+    def command(self) -> str:
+        """What to type to run it; folders of this machine are left out."""
+        drops = [word for drop in self.drops for word in ("--drop", drop)]
+        return shlex.join(map(_portable, ["ticket", "run", self.source, *self.overrides, *drops]))
+
+
+def _portable(word: str) -> str:
+    """A word of a command without absolute folders: ``/home/me/r.yaml`` is ``r.yaml``."""
+    return re.sub(r"(?:(?<=[=\[,:\s])|^)(?:~|\.\.)?/(?:[^/\s,\]}]+/)*", "", word)
+
+
+def saved_source(run: Run) -> RecipeSource | None:
+    """The recipe that a run folder was last run with, as it was given, or None.
 
     Raises:
         CorruptError: it is there but cannot be read.
@@ -57,8 +94,18 @@ def saved_recipe(run: Run) -> Recipe | None:
         return None
     try:
         saved = json.loads(path.read_text())
-        return load_recipe(saved["text"], saved["source"], saved["overrides"], saved["drops"])
+        return RecipeSource(saved["text"], saved["source"], tuple(saved["overrides"]), tuple(saved["drops"]))
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptError(
             f"the saved recipe is damaged: {error!r}", where=str(path), hint="run the recipe again"
         ) from None
+
+
+def saved_recipe(run: Run) -> Recipe | None:
+    """The recipe that a run folder was last run with, or None.
+
+    Raises:
+        CorruptError: it is there but cannot be read.
+    """
+    saved = saved_source(run)
+    return saved.load() if saved else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +15,8 @@ import typer
 
 from ticketcli.cli import process
 from ticketcli.cli.drive import drive
-from ticketcli.cli.recipe_file import load_recipe, read_recipe
+from ticketcli.cli.recipe_file import RecipeSource, read_recipe
+from ticketcli.data.sources import Sources
 from ticketcli.plan import Step, plan_recipe, plan_step
 from ticketcli.store.run_folder import Run
 from ticketcli.units import human_seconds
@@ -32,15 +35,21 @@ def run_recipe(
     device: process.DeviceOption = "auto",
     resume: process.ResumeOption = "auto",
     save_every: process.SaveOption = 60.0,
+    data_dir: process.DataDirOption = process.DATA_DIR,
+    download: process.DownloadOption = False,
+    workers: process.WorkersOption = None,
     dry_run: process.DryRunOption = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Measure a few steps; print time, disk and memory of the rest.")
+    ] = False,
     as_json: process.JsonOption = False,
     quiet: process.QuietOption = False,
     verbose: process.VerboseOption = 0,
 ) -> None:
     """Run a recipe: skip what is fresh, resume what was cut, make the rest. The same command continues."""
     started = time.monotonic()
-    text, source = read_recipe(recipe)
-    parsed = load_recipe(text, source, overrides or [], drop or [])
+    given = RecipeSource(*read_recipe(recipe), overrides or [], drop or [])
+    parsed, source = given.load(), given.source
     folder = Run(run)
     plans: dict[str, Step] = {step.name: step for step in plan_recipe(parsed, folder)}
     states = {name: step.state for name, step in plans.items()}
@@ -56,7 +65,10 @@ def run_recipe(
 
             print(steps_table(rows))
         return
-    folder.save_recipe(text, source=source, overrides=overrides or [], drops=drop or [])
+    if estimate:
+        _estimate(list(plans.values()), folder, device, Sources(data_dir, download, workers), as_json)
+        return
+    folder.save_recipe(given.text, source=source, overrides=overrides or [], drops=drop or [])
     fresh = [name for name, state in states.items() if state == "fresh"]
     todo = [name for name in plans if name not in fresh or resume == "never"]
     if not quiet:
@@ -81,6 +93,7 @@ def run_recipe(
             save_every=save_every,
             dry_run=False,
             quiet=quiet,
+            sources=Sources(data_dir, download, workers),
             last=position == len(todo),
         )
     if not quiet:
@@ -88,5 +101,23 @@ def run_recipe(
         print(f"{source}: {word}, {human_seconds(time.monotonic() - started)}", file=sys.stderr, flush=True)
     from ticketcli.report.run import run_report
 
-    report = run_report(parsed, folder)
+    report = run_report(parsed, folder, given.command)
     print(json.dumps(report.as_json()) if as_json else report.as_text(folder.root))
+
+
+def _estimate(steps: list[Step], run: Run, device: str, sources: Sources, as_json: bool) -> None:
+    """Cut every step short, and print what the whole of them will take here."""
+    process.share_the_machine()
+    from ticketcli.estimate import estimate  # torch is loaded here, and only here
+    from ticketcli.execute import Options
+    from ticketcli.report.steps import estimate_table
+
+    found = estimate(steps, Options(device=device, quiet=True, sources=sources))
+    free = shutil.disk_usage(
+        next(folder for folder in (run.root, *run.root.absolute().parents) if folder.exists())
+    ).free
+    totals = {"seconds": found.seconds, "disk": found.disk, "free": free, "memory": found.memory,
+              "gpu_memory": found.gpu_memory}  # fmt: skip
+    rows = [{"step": step.name, "group": step.recipe.group, "state": step.state, **asdict(found.steps[step.name])}
+            for step in steps]  # fmt: skip
+    print(json.dumps({"steps": rows, **totals}) if as_json else estimate_table(rows, totals))

@@ -12,6 +12,7 @@ import typer
 
 from ticketcli.cli import process
 from ticketcli.cli.drive import drive
+from ticketcli.data.sources import Sources
 from ticketcli.errors import InputMissing
 from ticketcli.plan import Step, find_by_kind, make_step, plan_step, recorded_step
 from ticketcli.recipe.configs import flat_fields
@@ -45,7 +46,9 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         _run(spec, _values(named, fields), **settings)
 
     parameters = [
-        inspect.Parameter(python_name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(key, fields[key]))
+        inspect.Parameter(
+            python_name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(key, fields[key], spec.argument)
+        )
         for python_name, key in python_names.items()
     ]
     name_option = Annotated[
@@ -57,6 +60,9 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         ("device", process.DeviceOption, "auto"),
         ("resume", process.ResumeOption, "auto"),
         ("save_every", process.SaveOption, 60.0),
+        ("data_dir", process.DataDirOption, process.DATA_DIR),
+        ("download", process.DownloadOption, False),
+        ("workers", process.WorkersOption, None),
         ("dry_run", process.DryRunOption, False),
         ("as_json", process.JsonOption, False),
         ("quiet", process.QuietOption, False),
@@ -70,7 +76,7 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
     return run_stage
 
 
-def _flag(key: str, field: Any) -> Any:
+def _flag(key: str, field: Any, argument: str) -> Any:
     default = field.get_default(call_default_factory=True)
     shown = ""
     if not field.is_required() and default not in (None, "", ()):
@@ -80,6 +86,8 @@ def _flag(key: str, field: Any) -> Any:
         text += " (required)"
     elif shown:
         text += f" (default: {shown})"
+    if key == argument:
+        return Annotated[str | None, typer.Argument(metavar=key.upper(), help=text, show_default=False)]
     metavar = "VALUE" if default is None or default == "" or field.is_required() else _metavar(default)
     return Annotated[
         str | None, typer.Option(f"--{key.replace('_', '-')}", metavar=metavar, help=text, show_default=False)
@@ -129,6 +137,9 @@ def _run(
     device: str,
     resume: str,
     save_every: float,
+    data_dir: Path,
+    download: bool,
+    workers: int | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -156,6 +167,7 @@ def _run(
         save_every=save_every,
         dry_run=dry_run,
         quiet=quiet,
+        sources=Sources(data_dir, download, workers),
     )
     if dry_run:
         return

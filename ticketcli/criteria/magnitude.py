@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ticketcli.criteria.selection import Request, Selection
-from ticketcli.tensors.select import drop_smallest
+from ticketcli.tensors.select import drop_count
 
 
 def magnitude(request: Request) -> Selection:
-    """Drop the `fraction` of the living weights that are smallest in magnitude.
+    """Drop the living weights that are smallest in magnitude, as many as were asked for.
 
     Source: Algorithm 1, "prune smallest non-masked p values"; global, as in the paper's [1].
     """
-    return Selection(drop_smallest(request.weights, request.mask, fraction=request.fraction))
+    return Selection(drop_count(request.weights, request.mask, count=request.n_to_drop))

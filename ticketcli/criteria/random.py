@@ -10,7 +10,7 @@ from ticketcli.criteria.selection import Request, Selection
 from ticketcli.errors import MismatchError
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.seeds import derive, uniforms
-from ticketcli.tensors.select import drop_count, drop_smallest
+from ticketcli.tensors.select import drop_count
 
 
 def _scores(request: Request) -> dict[str, Tensor]:
@@ -32,7 +32,7 @@ def random(request: Request) -> Selection:
     """
     scores = _scores(request)
     if request.like is None:
-        return Selection(drop_smallest(scores, request.mask, fraction=request.fraction))
+        return Selection(drop_count(scores, request.mask, count=request.n_to_drop))
     request.mask.require_same_shapes(request.like.shapes, of="the mask to be like")
     arrays = {}
     for name, kept in request.like.kept_by_name.items():

@@ -18,21 +18,21 @@ class Request:
     Attributes:
         weights: name -> the weights after the round's finetuning, in the mask's shapes.
         mask: which of them live.
-        fraction: share of the living weights that has to fall, in (0, 1).
+        kept_after: how many weights have to be left: exactly so many.
         seed: of the stage.
         like: a mask whose count in each layer is to be met; for the random control.
     """
 
     weights: Mapping[str, Tensor]
     mask: Mask
-    fraction: float
+    kept_after: int
     seed: int
     like: Mask | None = None
 
     @property
-    def kept_after(self) -> int:
-        """How many weights have to be left: exactly so many."""
-        return self.like.kept if self.like is not None else self.mask.kept - round(self.fraction * self.mask.kept)
+    def n_to_drop(self) -> int:
+        """How many weights have to fall."""
+        return self.mask.kept - self.kept_after
 
 
 @dataclass(frozen=True)

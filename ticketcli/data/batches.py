@@ -1,24 +1,27 @@
-"""`Batches`: training images by (epoch, step), each batch one gather on bytes; and all images in order.
+"""`Batches`: training images by (epoch, step); and all images in order.
 
-What an image looks like in an epoch depends on (seed, epoch, index) alone: not on batch size, position, workers or
-what was drawn before. So a run may be cut anywhere, and continued with another batch layout.
+What an image looks like in an epoch depends on (seed, epoch, index) alone: not on batch size, position, workers, on
+whether the set is in memory, or what was drawn before. So a run may be cut anywhere, and continued with another
+batch layout. Bytes travel; they are normalised on the device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ticketcli.data.images import ImageSet, Normalization
-from ticketcli.errors import UsageError, did_you_mean
-from ticketcli.tensors.seeds import derive, integers, permutation
+from ticketcli.data.augmentation import AUGMENTATIONS, Augmentation, Draws, augmentation, pixel_rows
+from ticketcli.data.images import Images, ImageSet, Normalization
+from ticketcli.data.lazy import LazySet, Stored
+from ticketcli.data.order import Order
+from ticketcli.data.sources import Sources
+from ticketcli.data.stream import Augmented, Prepared, stream
 
-# name -> (pixels of zero padding that a random crop moves in, whether to mirror at random)
-AUGMENTATIONS = {"none": (0, False), "shift": (2, False), "crop-flip": (4, True)}
+__all__ = ["AUGMENTATIONS", "Batches", "in_order"]
 
 
 class Batches:
@@ -29,13 +32,13 @@ class Batches:
         normalization: applied after augmentation.
         batch: images in a batch; a smaller set gives one batch with all of them.
         seed: fixes order and augmentation.
-        augment: none, shift (2 pixels) or crop-flip (4 pixels, mirrored at random).
+        augment: none, shift (2 pixels), crop-flip (4 pixels, mirrored at random) or resized-crop (mirrored too).
         device: where the batches are put.
     """
 
     def __init__(
         self,
-        images: ImageSet,
+        images: Images,
         *,
         normalization: Normalization,
         batch: int,
@@ -43,59 +46,94 @@ class Batches:
         augment: str,
         device: torch.device,
     ) -> None:
-        if augment not in AUGMENTATIONS:
-            raise UsageError(
-                f"unknown augmentation '{augment}'",
-                where="augment",
-                hint=did_you_mean(augment, AUGMENTATIONS),
-            )
-        self.n = len(images.labels)
-        self.batch = min(batch, self.n)
-        self.per_epoch = max(1, self.n // max(1, self.batch))
-        self.seed, self.device, self.normalization = seed, device, normalization
-        self.padding, self.mirrored = AUGMENTATIONS[augment]
-        self.height, self.width = images.images.shape[1:3]
-        pad = self.padding
-        padded = F.pad(images.images, (0, 0, pad, pad, pad, pad)) if pad else images.images
-        self.padded_width = padded.shape[2]
-        self.pixels = padded.reshape(-1, 3).to(device)  # [N * H' * W', 3], so that a batch is one gather of rows
-        self.pixels_per_image = padded.shape[1] * padded.shape[2]
+        kind = augmentation(augment)
+        order = Order(len(images.labels), batch, seed)
+        self.n, self.batch, self.per_epoch = order.n, order.batch, order.per_epoch
+        self.normalization, self.order, self.device = normalization, order, device
         self.labels = images.labels.to(device)
-        self._order: tuple[int, np.ndarray] | None = None
+        self._maker = _maker(images, order, kind, device)
 
     def at(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Images float32 [B, 3, H, W], normalised, and labels int64 [B]."""
-        chosen = self._order_of(epoch)[step * self.batch : (step + 1) * self.batch]
-        rows = self._pixel_rows(chosen, epoch)
-        images = self.pixels.index_select(0, rows.to(self.device)).view(len(chosen), self.height, self.width, 3)
-        labels = self.labels[torch.from_numpy(chosen).to(self.device)]
-        return self.normalization.normalize(images), labels
+        images = self._maker.at(epoch, step)
+        chosen = torch.from_numpy(self.order.chosen(epoch, step)).to(self.device)
+        return self.normalization.normalize(images), self.labels[chosen]
 
-    def _order_of(self, epoch: int) -> np.ndarray:
-        if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, permutation(derive(self.seed, "order", epoch), self.n))
-        return self._order[1]
+    def close(self) -> None:
+        """End the workers, if there are any; a later `at` starts them again."""
+        self._maker.close()
 
-    def _pixel_rows(self, chosen: np.ndarray, epoch: int) -> Tensor:
-        """Which pixels make each image: [B, H * W] rows of `pixels`."""
-        counters = chosen.astype(np.uint64)
 
-        def draw(purpose: str, n: int) -> Tensor:
-            return torch.from_numpy(integers(derive(self.seed, purpose, epoch), counters, n))[:, None]
+def _maker(images: Images, order: Order, kind: Augmentation, device: torch.device) -> _Gathered | _Streamed:
+    if isinstance(images, ImageSet):
+        if not kind.resized:
+            return _Gathered(images, order, kind, device)
+        size, here = images.size, Sources(workers=0)  # small images: cut here sooner than sent to a worker
+        images = LazySet(Stored(images.images), images.labels, images.class_names, size, here)
+    assert isinstance(images, LazySet)
+    held = None if kind.resized else images.in_memory()
+    return _Streamed(images, order, kind, device) if held is None else _Gathered(held, order, kind, device)
 
-        down, right = draw("down", 2 * self.padding + 1), draw("right", 2 * self.padding + 1)
-        columns = torch.arange(self.width)[None]
-        if self.mirrored:
-            columns = torch.where(draw("mirror", 2) == 1, self.width - 1 - columns, columns)
-        rows = (torch.arange(self.height)[None] + down) * self.padded_width
-        place = rows[:, :, None] + (columns + right)[:, None, :]  # [B, H, W]
-        return (place + torch.from_numpy(chosen)[:, None, None] * self.pixels_per_image).view(-1)
+
+class _Gathered:
+    """Images in memory, on the device: a batch is one gather of rows of pixels."""
+
+    def __init__(self, images: ImageSet, order: Order, kind: Augmentation, device: torch.device) -> None:
+        self.order, self.kind, self.device = order, kind, device
+        _, self.height, self.width, self.channels = images.images.shape
+        pad = kind.padding
+        padded = F.pad(images.images, (0, 0, pad, pad, pad, pad)) if pad else images.images
+        self.pixels = padded.reshape(-1, self.channels).to(device)  # [N * H' * W', C]
+
+    def at(self, epoch: int, step: int) -> Tensor:
+        """Bytes [B, H, W, C]."""
+        chosen = self.order.chosen(epoch, step)
+        rows = pixel_rows(self.kind, Draws(self.order.seed, epoch, chosen), chosen, self.height, self.width)
+        shape = (len(chosen), self.height, self.width, self.channels)
+        return self.pixels.index_select(0, rows.to(self.device)).view(shape)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class _Streamed:
+    """Images made by workers, a few batches ahead; asked for another batch than the next, the stream starts there."""
+
+    def __init__(self, images: LazySet, order: Order, kind: Augmentation, device: torch.device) -> None:
+        self.images, self.order, self.kind, self.device = images, order, kind, device
+        self.next = -1
+        self.made: Iterator[Tensor] = iter(())
+
+    def at(self, epoch: int, step: int) -> Tensor:
+        """Bytes [B, S, S, C]."""
+        iteration = epoch * self.order.per_epoch + step
+        if iteration != self.next:
+            self.close()
+            tasks = (divmod(number, self.order.per_epoch) for number in count(iteration))
+            work = Augmented(self.images, self.order, self.kind)
+            self.made = stream(work, tasks, self.images.sources.n_workers, pinned=self.device.type == "cuda")
+        self.next = -1  # until the batch is there
+        found = next(self.made).to(self.device, non_blocking=True)
+        self.next = iteration + 1
+        return found
+
+    def close(self) -> None:
+        """End the workers."""
+        self.made, self.next = iter(()), -1
 
 
 def in_order(
-    images: ImageSet, normalization: Normalization, batch: int, device: torch.device
+    images: Images, normalization: Normalization, batch: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Every image exactly once, unaugmented, in order; the last batch may be short."""
-    for start in range(0, len(images.labels), batch):
-        part = images.images[start : start + batch].to(device)
-        yield normalization.normalize(part), images.labels[start : start + batch].to(device)
+    held = images.in_memory() if isinstance(images, LazySet) else images
+    parts: Iterator[Tensor]
+    if isinstance(held, ImageSet):
+        parts = (held.images[start : start + batch] for start in range(0, len(held.labels), batch))
+    else:
+        assert isinstance(images, LazySet)
+        tasks = range(-(-len(images.labels) // batch))
+        parts = stream(Prepared(images, batch), tasks, images.sources.n_workers, pinned=device.type == "cuda")
+    for start, part in zip(range(0, len(images.labels), batch), parts, strict=True):
+        bytes_ = part.to(device, non_blocking=True)
+        yield normalization.normalize(bytes_), images.labels[start : start + batch].to(device)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ticketcli.data.images import ImageSet, Normalization, Splits
+from ticketcli.data.images import ImageSet, Normalization
+from ticketcli.data.splitting import Whole
 from ticketcli.tensors.seeds import derive, permutation
 
 _SIZE = 32
@@ -17,7 +18,7 @@ _SHARES = (0.60, 0.75)  # training ends, validation ends; the rest is for testin
 NORMALIZATION = Normalization((0.3054,) * 3, (0.3232,) * 3)  # of all training images, so that narrowed sets agree
 
 
-def load_digits() -> Splits:
+def load_digits() -> Whole:
     """Train 60 %, validation 15 %, test 25 % of each class, by a split that never changes."""
     from sklearn.datasets import load_digits as load  # half a second, so only when wanted
 
@@ -35,4 +36,4 @@ def load_digits() -> Splits:
         for part, chosen in zip(parts, np.split(members, ends), strict=True):
             part.append(chosen)
     train, validation, test = (everything.take(torch.from_numpy(np.sort(np.concatenate(part)))) for part in parts)
-    return Splits(train, validation, test, NORMALIZATION)
+    return Whole(train, test, NORMALIZATION, validation)

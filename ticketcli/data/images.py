@@ -1,9 +1,10 @@
-"""`ImageSet`: labelled images in memory as bytes; `Splits`: train, validation and test, kept apart."""
+"""Image sets: `ImageSet` in memory as bytes, `Images` the face of both kinds; `Splits`: the parts, kept apart."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -13,17 +14,62 @@ from ticketcli.errors import UsageError, did_you_mean
 from ticketcli.tensors.seeds import derive, permutation
 
 
+class Images(Protocol):
+    """N images, all shown at `size` x `size` pixels: in memory (`ImageSet`), or made when wanted (`LazySet`).
+
+    Attributes:
+        labels: int64 [N]; zeros where there are no classes.
+        class_names: the classes' names by label; empty for images without labels.
+    """
+
+    @property
+    def labels(self) -> Tensor:
+        """Int64 [N]."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """By label."""
+
+    @property
+    def size(self) -> int:
+        """Side in pixels."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the labels mean anything."""
+
+    def take(self, indices: Tensor) -> Self:
+        """The images at `indices`, in that order."""
+
+    def relabelled(self, labels: Tensor, class_names: tuple[str, ...]) -> Self:
+        """The same images under other labels."""
+
+
 @dataclass(frozen=True)
 class ImageSet:
-    """Images uint8 [N, H, W, 3], labels int64 [N], and the classes' names by label."""
+    """Images uint8 [N, H, W, C] with C = 3, or 1 for grey; labels int64 [N], and the classes' names by label."""
 
     images: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
 
+    @property
+    def size(self) -> int:
+        """Height of the images in pixels."""
+        return int(self.images.shape[1])
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are classes."""
+        return bool(self.class_names)
+
     def take(self, indices: Tensor) -> ImageSet:
         """The images at `indices`, in that order."""
         return replace(self, images=self.images[indices], labels=self.labels[indices])
+
+    def relabelled(self, labels: Tensor, class_names: tuple[str, ...]) -> ImageSet:
+        """The same images under other labels."""
+        return replace(self, labels=labels, class_names=class_names)
 
 
 @dataclass(frozen=True)
@@ -34,11 +80,12 @@ class Normalization:
     std: tuple[float, float, float]
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Bytes [N, H, W, 3] -> float32 [N, 3, H, W], normalised."""
+        """Bytes [N, H, W, C] -> float32 [N, 3, H, W], normalised; the one channel of grey images becomes three."""
         scale = torch.tensor([1 / (255 * std) for std in self.std], device=images.device).view(1, 3, 1, 1)
         shift = torch.tensor([mean / std for mean, std in zip(self.mean, self.std, strict=True)], device=images.device)
         planes = images.permute(0, 3, 1, 2).to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-        return planes.mul_(scale).sub_(shift.view(1, 3, 1, 1))
+        scaled = planes * scale if planes.shape[1] == 1 else planes.mul_(scale)
+        return scaled.sub_(shift.view(1, 3, 1, 1))
 
     def denormalize(self, images: Tensor) -> Tensor:
         """Normalised [N, 3, H, W] -> the same images in units where black is 0 and white is 1, not clipped."""
@@ -49,12 +96,27 @@ class Normalization:
 
 @dataclass(frozen=True)
 class Splits:
-    """The three parts of a set. Training sees `train`, choices `validation`; `test` is read once, at the end."""
+    """The three parts of a set. Training sees `train`, choices `validation`; `test` is read once, at the end.
 
-    train: ImageSet
-    validation: ImageSet
-    test: ImageSet
+    `skipped` are the files left out because they are broken; `files` is the digest of the list of files that were
+    read (names and sizes), "" for sets that are not files of images.
+    """
+
+    train: Images
+    validation: Images
+    test: Images
     normalization: Normalization
+    skipped: tuple[str, ...] = ()
+    files: str = ""
+
+    def counts(self) -> dict[str, Any]:
+        """What a result is recorded to rest on."""
+        counted: dict[str, Any] = {
+            "train": len(self.train.labels),
+            "validation": len(self.validation.labels),
+            "test": len(self.test.labels),
+        }
+        return counted | ({"files": self.files, "skipped": len(self.skipped)} if self.files else {})
 
 
 def narrow(splits: Splits, classes: Sequence[int]) -> Splits:
@@ -73,10 +135,10 @@ def narrow(splits: Splits, classes: Sequence[int]) -> Splits:
     new_label = torch.full((len(names),), -1, dtype=torch.int64)
     new_label[list(classes)] = torch.arange(len(classes))
 
-    def narrowed(images: ImageSet) -> ImageSet:
+    def narrowed(images: Images) -> Images:
         labels = new_label[images.labels]
-        keep = labels >= 0
-        return ImageSet(images.images[keep], labels[keep], tuple(names[number] for number in classes))
+        keep = torch.nonzero(labels >= 0).flatten()
+        return images.take(keep).relabelled(labels[keep], tuple(names[number] for number in classes))
 
     return replace(
         splits,
@@ -86,14 +148,17 @@ def narrow(splits: Splits, classes: Sequence[int]) -> Splits:
     )
 
 
-def limit(images: ImageSet, per_class: int, seed: int) -> ImageSet:
-    """Keep `per_class` images of each class, chosen by seed.
+ImagesT = TypeVar("ImagesT", bound=Images)
+
+
+def limit(images: ImagesT, per_class: int, seed: int) -> ImagesT:
+    """Keep `per_class` images of each class, chosen by seed; images without labels count as one class.
 
     Raises:
         UsageError: a class has fewer.
     """
     chosen = []
-    for label, name in enumerate(images.class_names):
+    for label, name in enumerate(images.class_names or ("unlabelled",)):
         members = torch.nonzero(images.labels == label).flatten()
         if len(members) < per_class:
             raise UsageError(

@@ -31,12 +31,15 @@ class Rebuild:
 
 
 @torch.no_grad()
-def quality(encoder: Any, batches: Iterable[Batch], rebuild: Rebuild | None = None) -> dict[str, Any]:
+def quality(
+    encoder: Any, batches: Iterable[Batch], rebuild: Rebuild | None = None, *, labelled: bool = True
+) -> dict[str, Any]:
     """Measure an encoder, in eval mode (every module's mode is restored, errors or not), each image seen once.
 
     Returns:
-        top1 in [0, 1], correct and n; with `rebuild` also psnr (dB, with hints) and psnr_without_hints (t = 0, which
-        exposes a decoder that lives on its hints): means over images of the PSNR, both images clipped to [0, 1].
+        n; of labelled images top1 in [0, 1] and correct; with `rebuild` also psnr (dB, with hints) and
+        psnr_without_hints (t = 0, which exposes a decoder that lives on its hints): means over images of the PSNR,
+        both images clipped to [0, 1].
     """
     correct = n = 0
     decibels = {"psnr": 0.0, "psnr_without_hints": 0.0}
@@ -50,7 +53,7 @@ def quality(encoder: Any, batches: Iterable[Batch], rebuild: Rebuild | None = No
                 for name, t in (("psnr", rebuild.t), ("psnr_without_hints", 0.0)):
                     error = (rebuild.denormalize(rebuild.decoder(taps, t=t)).clamp(0, 1) - wanted).square()
                     decibels[name] += float(_decibels(error.mean(dim=(1, 2, 3))).sum())
-    found: dict[str, Any] = {"top1": correct / n, "correct": correct, "n": n}
+    found: dict[str, Any] = {"top1": correct / n, "correct": correct, "n": n} if labelled else {"n": n}
     if rebuild is not None:
         found |= {name: total / n for name, total in decibels.items()}
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
@@ -10,6 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 
 from ticketcli.errors import UsageError, UsageErrors, did_you_mean
 from ticketcli.units import Duration as _Duration
+
+_RANGE = re.compile(r"\s*(\d+)\s*-\s*(\d+)\s*")
 
 
 def _parse_duration(value: object) -> _Duration:
@@ -23,19 +26,42 @@ def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _as_classes(value: object) -> object:
+    """Numbers, and ranges such as 0-49 with both ends; one range may stand alone."""
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    numbers: list[object] = []
+    for part in parts:
+        match = _RANGE.fullmatch(part) if isinstance(part, str) else None
+        if match is not None and int(match[1]) > int(match[2]):
+            raise ValueError(f"the range {part} runs backwards; write {match[2]}-{match[1]}")
+        numbers += range(int(match[1]), int(match[2]) + 1) if match is not None else [part]
+    return tuple(numbers)
+
+
 Duration = Annotated[_Duration, BeforeValidator(_parse_duration), PlainSerializer(str, return_type=str)]
 Durations = Annotated[tuple[Duration, ...], BeforeValidator(_as_tuple)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
-Classes = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
+Floats = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
+Classes = Annotated[tuple[int, ...], BeforeValidator(_as_classes)]
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Marks a config field that names an artifact: ``step``, ``step/output`` or a file."""
+    """Marks a config field that names an artifact: ``step``, ``step/output`` or a file.
+
+    Attributes:
+        kinds: of artifacts that will do.
+        series: one artifact of each round.
+        words: what else may be said; a word that ends in a colon begins a name, such as ``timm:resnet50``.
+    """
 
     kinds: tuple[str, ...]
     series: bool = False
     words: tuple[str, ...] = ()
+
+    def is_word(self, text: str) -> bool:
+        """Whether `text` is a setting of its own and names no artifact."""
+        return any(text == word or (word.endswith(":") and text.startswith(word)) for word in self.words)
 
 
 class Config(BaseModel):
@@ -80,7 +106,7 @@ class Config(BaseModel):
         version instead. References count by what they point to, not by what they are called; a reserved word in
         a reference (``rewind: none``) is a setting and counts.
         """
-        names = {name for name, mark in self.references().items() if getattr(self, name) not in mark.words} | without
+        names = {name for name, mark in self.references().items() if not mark.is_word(getattr(self, name))} | without
         return self.model_dump(mode="json", exclude=set(names), exclude_defaults=True, by_alias=True)
 
     def resolved(self) -> dict[str, Any]:

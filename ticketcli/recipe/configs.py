@@ -6,22 +6,34 @@ Each field is a recipe key, a command-line flag, a line of help and part of the 
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ticketcli.recipe.config import Classes, Config, Duration, Durations, Names, Reference
+from ticketcli.recipe.config import Classes, Config, Duration, Durations, Floats, Names, Reference
 from ticketcli.units import Duration as _Duration
 
-Augment = Literal["auto", "none", "shift", "crop-flip"]
+Augment = Literal["auto", "none", "shift", "crop-flip", "resized-crop"]
 
 
 class Data(Config):
-    """A named image set, whole or narrowed."""
+    """An image set, whole or narrowed. Where named sets lie changes no result, so it is not said here (--data-dir)."""
 
-    name: str = Field(description="name of the set, such as digits")
-    classes: Classes | None = Field(None, description="keep only these classes, relabelled in this order")
+    name: str = Field(description="name of the set, such as digits; or folder:PATH (a folder a class) or images:PATH")
+    classes: Classes | None = Field(
+        None, description="keep only these classes, such as 0-4 or [7, 3], relabelled in this order"
+    )
     per_class: int | None = Field(None, ge=1, description="keep this many training images of each class")
+    validation: float | None = Field(
+        None, gt=0, lt=1, description="share of the training images split off for validation; absent: the set's own"
+    )
+    split_seed: int = Field(
+        0, ge=0, lt=2**63, description="fixes that split; not the stage's seed, so that all stages split alike"
+    )
+    broken: Literal["refuse", "skip"] = Field(
+        "refuse", description="an image file that cannot be read ends the stage, or is counted and left out"
+    )
 
 
 def _data(value: object) -> object:
@@ -63,11 +75,42 @@ class PretrainConfig(Training):
 
     data: DataField = Field(description="the source image set")
     arch: str = Field("resnet_small", description="architecture")
+    image_size: int | None = Field(
+        None, ge=8, le=2048, description="side of the images in pixels; absent: the architecture's own"
+    )
     epochs: Duration = Field(ep(30), description="length of the training")
     batch: int = Field(64, ge=1, description="images in an optimiser step")
     milestones: Durations = Field((ep(15), ep(25)), description="multiply the learning rate by gamma at these points")
     weight_decay: float = Field(5e-4, ge=0, description="weight decay")
     keep: Durations = Field((), description="also write the weights at these points; 0ep is the initial draw")
+
+
+class ImportConfig(StageConfig):
+    """Settings of `ticket import`: a dense network from published weights or from a file made elsewhere."""
+
+    source: Annotated[str, Reference(("foreign",), words=("torchvision:", "timm:"))] = Field(
+        "", description="torchvision:resnet50@IMAGENET1K_V1 (the paper's), timm:NAME, or a .pth or .safetensors file"
+    )
+    arch: str = Field("", description="architecture of a file's weights; published ones know theirs")
+    match: Literal["name", "order"] = Field(
+        "name", description="how tensors find their place; order is for files with other names in the same order"
+    )
+    data: DataField | None = Field(None, description="image set that it was trained on, for the stages that follow")
+    image_size: int | None = Field(None, ge=8, description="side in pixels; the weights' or the architecture's own")
+    mean: Floats | None = Field(
+        None, description="what its images were normalised with, by channel; ImageNet's if absent"
+    )
+    std: Floats | None = Field(None, description="standard deviations to go with mean")
+    n_classes: int | None = Field(None, ge=1, description="outputs of a fresh head, for weights that have none")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std go together")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and (len(values) != 3 or (name == "std" and min(values) <= 0)):
+                raise ValueError(f"{name} needs three values, one a channel, in units where white is 1")
+        return self
 
 
 class TrainDecoderConfig(Training):
@@ -95,8 +138,15 @@ class PruneConfig(Training):
         "", description="the frozen decoder; needed while lambda is above 0, else only measured with"
     )
     data: DataField | None = Field(None, description="image set; the encoder's own when absent")
+    schedule: Literal["lth", "gmp", "one-shot"] = Field(
+        "lth",
+        description="lth: rounds that each drop a fraction; gmp: one training, sparser by a cubic; one-shot: one prune",
+    )
     rounds: int = Field(11, ge=1, le=999, description="rounds of finetuning and pruning; more may be added later")
     fraction: float = Field(0.2, gt=0, lt=1, description="share of the living weights that each round drops")
+    to_sparsity: float | None = Field(
+        None, gt=0, lt=1, description="end at exactly this sparsity; lth runs as many rounds as that takes"
+    )
     criterion: Literal["magnitude", "random"] = Field("magnitude", description="which weights fall")
     like: Annotated[str, Reference(("ticket",), series=True)] = Field(
         "",
@@ -107,12 +157,21 @@ class PruneConfig(Training):
     heal: Duration | None = Field(
         None, description="training after the last prune; as finetune when absent, 0ep for none"
     )
-    lambda_: float = Field(
-        10.0, ge=0, alias="lambda", description="weight of the reconstruction loss; 0 is plain pruning"
+    loss: Literal["cls+rec", "cls", "rec", "feat"] = Field(
+        "cls+rec",
+        description="what finetuning minimises; rec (pixels) and feat (theta_pre's taps) need no labels",
     )
-    rewind: Annotated[str, Reference(("dense", "kept"), words=("pretrained", "none", "init"))] = Field(
+    lambda_: float = Field(
+        10.0, ge=0, alias="lambda", description="weight of the reconstruction in cls+rec; 0 is plain pruning"
+    )
+    target: Literal["own", "placebo"] = Field(
+        "own",
+        description="pixels to rebuild: the image's own, or another image's, as the control of the reconstruction",
+    )
+    rewind: Annotated[str, Reference(("dense", "kept"), words=("pretrained", "none", "learning-rate", "init"))] = Field(
         "pretrained",
-        description="values after each prune: pretrained, none (go on, the paper's IMP), init, or a checkpoint",
+        description="values after each prune: pretrained, none (go on, the paper's IMP), learning-rate (go on, but the "
+        "rate starts again), init, or a checkpoint",
     )
     recalibrate_bn: int = Field(
         1024,
@@ -126,12 +185,62 @@ class PruneConfig(Training):
     def _fits_together(self) -> Self:
         if self.like and self.criterion != "random":
             raise ValueError("like is for criterion: random only")
+        if self.schedule != "lth" and self.to_sparsity is None:
+            raise ValueError(f"schedule {self.schedule} needs to_sparsity; 0.8 is the paper's")
+        if self.schedule != "lth" and self.like:
+            raise ValueError("like gives the counts of rounds, so it is for schedule: lth only")
+        if self.schedule == "gmp" and self.rewind not in ("pretrained", "none"):
+            raise ValueError("gmp never rewinds; write its mask onto other values with 'ticket rewind --to'")
+        if self.target == "placebo" and not self.rebuilds:
+            raise ValueError("target: placebo is for losses with a reconstruction")
+        if self.target == "placebo" and self.batch < 2:
+            raise ValueError("target: placebo takes another image of the batch; batch has to be 2 or more")
         return self
+
+    @property
+    def rebuilds(self) -> bool:
+        """Whether the loss has a reconstruction in it, which needs a decoder."""
+        return self.loss == "rec" or (self.loss == "cls+rec" and self.lambda_ > 0)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the loss has a classification in it."""
+        return self.loss in ("cls", "cls+rec")
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the finetuned weights stay, instead of being set back to a checkpoint's."""
+        return self.schedule == "gmp" or self.rewind in ("none", "learning-rate")
+
+    @property
+    def n_rounds(self) -> int:
+        """How often weights fall. To reach `to_sparsity`, lth takes as many rounds as its fraction asks for."""
+        if self.schedule == "one-shot":
+            return 1
+        if self.schedule == "gmp" or self.to_sparsity is None:
+            return self.rounds
+        return max(1, math.ceil(math.log1p(-self.to_sparsity) / math.log1p(-self.fraction) - 1e-9))
 
     @property
     def healing(self) -> _Duration:
         """The training after the last prune."""
         return self.finetune if self.heal is None else self.heal
+
+    def kept_after(self, round_: int, *, living: int, total: int) -> int:
+        """How many of `total` weights are left after a round that begins with `living`: an exact count.
+
+        lth drops ``round(fraction * living)``, the last round whatever is left to `to_sparsity`. gmp follows the cubic
+        ``s_k = to_sparsity * (1 - (1 - k / rounds)**3)``.
+
+        Source: the paper, Algorithm 1; gmp: Zhu and Gupta, "To prune, or not to prune", 2017, equation 1.
+        """
+        if self.schedule == "gmp":
+            assert self.to_sparsity is not None
+            sparsity = self.to_sparsity * (1 - (1 - round_ / self.rounds) ** 3)
+            return total - round(sparsity * total)
+        if self.to_sparsity is not None and round_ == self.n_rounds:
+            return total - round(self.to_sparsity * total)
+        return living - round(self.fraction * living)
 
 
 class RewindConfig(StageConfig):
@@ -154,6 +263,9 @@ class TransferConfig(Training):
     )
     task: Literal["classification"] = Field("classification", description="kind of target")
     data: DataField = Field(description="the target image set")
+    image_size: int | None = Field(
+        None, ge=8, le=2048, description="side of the images in pixels; absent: that of the source checkpoint"
+    )
     stem: Literal["auto", "fresh", "center", "resize", "keep7"] = Field(
         "auto",
         description="what a 7x7 stem becomes: a fresh 3x3, its center, all of it resized, or itself; without max-pool "

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BeforeValidator, Field
-
-from ticketcli.canon import canonical
+from ticketcli.canon import digest
 from ticketcli.errors import InputMissing, UsageError, UsageErrors, did_you_mean
-from ticketcli.recipe.config import Config, Names
 from ticketcli.recipe.configs import StageConfig
+from ticketcli.recipe.for_each import (
+    Axis,
+    Label,
+    Variables,
+    check_name,
+    combinations,
+    parse_axes,
+    step_name,
+    substitute,
+    variables_in,
+)
+from ticketcli.recipe.overrides import drop, override
 from ticketcli.recipe.strict_yaml import load_yaml
+from ticketcli.recipe.tables import TableConfig, check_table, parse_tables, where_of
 
 SCHEMA = 1
 STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_VARIABLE = re.compile(r"\$(\w+)")
 _TOP = ("schema", "about", "for_each", "defaults", "steps", "report")
-Variables = Mapping[str, Any]
-
-
-class ReportConfig(Config):
-    """The table that ends a run: a row for each value of `rows`, mean and interval over `over`."""
-
-    table: str = Field(description="the step whose results are compared")
-    rows: str = Field(description="the for_each variable that makes the rows")
-    over: str = Field(description="the for_each variable that makes the replicates")
-    compare: Names = Field((), description="two row values whose paired difference is reported")
-    labels: Annotated[dict[str, str], BeforeValidator(lambda value: value)] = Field(
-        default_factory=dict, description="row value -> words for people"
-    )
+_WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt", ".th")
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class Ref:
 
 @dataclass(frozen=True)
 class RecipeStep:
-    """One use of a stage, fully resolved: its config, its references by role, and its for_each variables."""
+    """One use of a stage, fully resolved: its config, its references by role, and the labels of its variables."""
 
     name: str
     group: str
@@ -64,19 +60,38 @@ class RecipeStep:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Steps in an order in which each comes after what it refers to. `aliases` maps repeated steps to their first."""
+    """Steps in an order in which each comes after what it refers to.
+
+    `aliases` maps a step that equals an earlier one, and so is not run again, to that step; `instances` maps each step
+    of the file to all its repetitions, those that are aliases too; `tables` are what `report:` asks for.
+    """
 
     steps: tuple[RecipeStep, ...]
-    aliases: Mapping[str, str]
-    report: ReportConfig | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    instances: Mapping[str, tuple[RecipeStep, ...]] = field(default_factory=dict)
+    tables: Mapping[str, TableConfig] = field(default_factory=dict)
+    about: str = ""
 
     def __getitem__(self, name: str) -> RecipeStep:
-        name = self.aliases.get(name, name)
+        name = self.real(name)
         return next(step for step in self.steps if step.name == name)
+
+    def real(self, name: str) -> str:
+        """The step that is run where `name` is asked for: itself, or the equal one before it."""
+        return self.aliases.get(name, name)
+
+    @property
+    def digest(self) -> str:
+        """What decides the results: every step's stage, settings and references; not words, comments or tables."""
+        steps = [
+            [step.name, step.stage, step.config.identity(), {role: str(ref) for role, ref in step.refs.items()}]
+            for step in self.steps
+        ]
+        return digest(steps)
 
 
 def parse_recipe(
-    text: str,
+    source: str,
     configs: Mapping[str, type[StageConfig]],
     *,
     where: str,
@@ -88,13 +103,13 @@ def parse_recipe(
     Raises:
         UsageErrors: everything that is wrong with it, each with its path and a way out.
     """
-    raw = load_yaml(text, where=where)
+    raw = load_yaml(source, where=where)
     if not isinstance(raw, dict):
         raise UsageError("a recipe is a mapping with schema: and steps:", where=where)
-    for override in overrides:
-        _override(raw, override)
-    for drop in drops:
-        _drop(raw, drop)
+    for text in overrides:
+        override(raw, text, _TOP)
+    for key in drops:
+        drop(raw, key, _TOP)
     errors: list[UsageError] = [
         UsageError(f"unknown key '{key}'", where=f"{where}: {key}", hint=did_you_mean(str(key), _TOP))
         for key in raw
@@ -112,104 +127,19 @@ def parse_recipe(
     if errors:
         raise UsageErrors(errors)
     expansion = _Expansion(raw, configs)
-    steps, aliases = expansion.expand()
-    report = ReportConfig.parse(raw["report"], where="report") if raw.get("report") else None
-    if report is not None:
-        _check_report(report, steps)
-    return Recipe(steps, aliases, report)
-
-
-def _check_report(report: ReportConfig, steps: Iterable[RecipeStep]) -> None:
-    groups = {step.group for step in steps}
-    if report.table not in groups:
-        raise UsageError(f"no step '{report.table}'", where="report.table", hint=did_you_mean(report.table, groups))
-    variables = {name for step in steps if step.group == report.table for name in step.variables}
-    for key, value in (("rows", report.rows), ("over", report.over)):
-        if value not in variables:
-            raise UsageError(
-                f"'{report.table}' is not repeated over '{value}'",
-                where=f"report.{key}",
-                hint=did_you_mean(value, variables),
-            )
-    if len(report.compare) not in (0, 2):
-        raise UsageError(f"compare has {len(report.compare)} values", where="report.compare", hint="name two rows")
-
-
-def _path_of(raw: dict[str, Any], dotted: str) -> list[str]:
-    parts = dotted.split(".")
-    return parts if parts[0] in _TOP else ["steps", *parts]
-
-
-def _walk(raw: dict[str, Any], parts: list[str], dotted: str) -> dict[str, Any]:
-    node = raw
-    for part in parts[:-1]:
-        inner = node.get(part)
-        if inner is None and node is not raw and node is not raw.get("steps"):
-            inner = node[part] = {}
-        if isinstance(inner, str) and part == "data":
-            inner = node[part] = {"name": inner}
-        if not isinstance(inner, dict):
-            raise UsageError(
-                f"'{part}' is not in the recipe",
-                where=dotted,
-                hint=did_you_mean(part, [str(key) for key in node]),
-            )
-        node = inner
-    return node
-
-
-def _override(raw: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    if not separator or not key.strip():
-        raise UsageError(f"'{override}' is no override", hint="write step.key=value")
-    parts = _path_of(raw, key.strip())
-    if len(parts) < 2:
-        raise UsageError(f"'{override}' is no override", hint="write step.key=value")
-    _walk(raw, parts, key)[parts[-1]] = load_yaml(value, where=override)
-
-
-def _drop(raw: dict[str, Any], key: str) -> None:
-    parts = _path_of(raw, key)
-    node = _walk(raw, parts, key)
-    if parts[-1] not in node:
-        raise UsageError(
-            f"'{parts[-1]}' is not in the recipe",
-            where=key,
-            hint=did_you_mean(parts[-1], [str(k) for k in node]),
-        )
-    del node[parts[-1]]
-
-
-def _substitute(value: Any, variables: Variables, where: str) -> Any:
-    if isinstance(value, dict):
-        return {key: _substitute(inner, variables, f"{where}.{key}") for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_substitute(inner, variables, where) for inner in value]
-    if not isinstance(value, str) or "$" not in value:
-        return value
-    whole = _VARIABLE.fullmatch(value)
-    for name in _VARIABLE.findall(value):
-        if name not in variables:
-            raise UsageError(f"no for_each variable '{name}'", where=where, hint=did_you_mean(name, variables))
-    return variables[whole[1]] if whole else _VARIABLE.sub(lambda match: str(variables[match[1]]), value)
-
-
-def _combinations(axes: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
-    for values in itertools.product(*axes.values()):
-        yield dict(zip(axes, values, strict=True))
-
-
-def step_name(group: str, variables: Variables) -> str:
-    """`target@arm=ours-11,seed=0`: a folder name that tells what it holds."""
-    if not variables:
-        return group
-    words = ",".join(f"{key}={re.sub(r'[^A-Za-z0-9_.+-]', '-', str(value))}" for key, value in variables.items())
-    return f"{group}@{words}"
+    instances = expansion.expand()
+    tables = parse_tables(raw.get("report"))
+    stages = {group: str(step["stage"]) for group, step in raw["steps"].items()}
+    variables = {group: [step.variables for step in steps] for group, steps in instances.items()}
+    for name, table in tables.items():
+        check_table(table, where_of(name), stages, variables, as_written=not overrides and not drops)
+    steps = tuple(step for made in instances.values() for step in made if step.name not in expansion.aliases)
+    return Recipe(steps, expansion.aliases, instances, tables, str(raw.get("about") or ""))
 
 
 def is_file_reference(text: str) -> bool:
-    """Whether a reference is meant as a path: it ends in .safetensors, or is absolute or dotted."""
-    return text.endswith(".safetensors") or text.startswith(("/", "./", "../", "~"))
+    """Whether a reference is meant as a path: it ends as weights' files do, or is absolute or dotted."""
+    return text.endswith(_WEIGHT_FILES) or text.startswith(("/", "./", "../", "~"))
 
 
 class _Expansion:
@@ -218,16 +148,18 @@ class _Expansion:
     def __init__(self, raw: dict[str, Any], configs: Mapping[str, type[StageConfig]]) -> None:
         self.raw_steps: dict[str, Any] = raw["steps"]
         self.defaults: dict[str, Any] = raw.get("defaults") or {}
-        self.shared: dict[str, list[Any]] = _axes(raw.get("for_each") or {}, "for_each")
+        self.shared: dict[str, Axis] = parse_axes(raw.get("for_each") or {}, "for_each")
         self.configs = configs
         self.errors: list[UsageError] = []
         self.broken: set[str] = set()
         self.groups: dict[str, list[RecipeStep]] = {}
         self.under_way: list[str] = []
+        self.names: dict[str, str] = {}
         self.identities: dict[str, str] = {}
+        self.firsts: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
 
-    def expand(self) -> tuple[tuple[RecipeStep, ...], dict[str, str]]:
+    def expand(self) -> dict[str, tuple[RecipeStep, ...]]:
         for stage, values in self.defaults.items():
             if stage not in self.configs:
                 self.errors.append(
@@ -245,8 +177,7 @@ class _Expansion:
             self._group(group)
         if self.errors:
             raise UsageErrors(self.errors)
-        steps = tuple(step for group in self.groups.values() for step in group if step.name not in self.aliases)
-        return steps, self.aliases
+        return {group: tuple(steps) for group, steps in self.groups.items()}
 
     def _group(self, group: str) -> list[RecipeStep]:
         if group in self.groups:
@@ -285,66 +216,60 @@ class _Expansion:
         stage = str(values.pop("stage"))
         if stage not in self.configs:
             raise UsageError(f"unknown stage '{stage}'", where=f"{where}.stage", hint=did_you_mean(stage, self.configs))
-        own = _axes(values.pop("for_each", None) or {}, f"{where}.for_each")
+        own = parse_axes(values.pop("for_each", None) or {}, f"{where}.for_each")
         values = {**self.defaults.get(stage, {}), **values}
+        # Axes that decide what a reference names come first: each of their values has producers of its own.
+        roles = self.configs[stage].references()
+        for name in variables_in([values.get(role) for role in roles]):
+            if name in self.shared and name not in own:
+                own[name] = self.shared[name]
         made: list[RecipeStep] = []
-        for chosen in _combinations(own):
-            made.extend(self._instances(group, stage, values, chosen))
+        for chosen in combinations(own):
+            made.extend(self._instances(group, stage, values, own, chosen))
         return made
 
     def _instances(
-        self, group: str, stage: str, values: dict[str, Any], chosen: dict[str, Any]
+        self, group: str, stage: str, values: dict[str, Any], own: dict[str, Axis], chosen: dict[str, Label]
     ) -> Iterator[RecipeStep]:
-        where, config_type = f"steps.{group}", self.configs[stage]
-        used = {name for name in _VARIABLE.findall(canonical(values)) if name in self.shared and name not in chosen}
-        axes = {name: axis for name, axis in self.shared.items() if name in used}
-        producers: dict[str, list[RecipeStep]] = {}
-        first = {**{name: axis[0] for name, axis in axes.items()}, **chosen}
-        for role, mark in config_type.references().items():
-            text = _substitute(values.get(role, ""), first, f"{where}.{role}")
+        """The repetitions under one choice of the own axes: over what the step uses, and what its producers vary in."""
+        where = f"steps.{group}"
+        used = set(variables_in(values))
+        known = {name: own[name][label] for name, label in chosen.items()}
+        for role, mark in self.configs[stage].references().items():
+            text = substitute(values.get(role, ""), known, f"{where}.{role}")
             head = str(text).partition("/")[0]
-            if not isinstance(text, str) or not text or text in mark.words or is_file_reference(text):
+            if not isinstance(text, str) or not text or mark.is_word(text) or is_file_reference(text):
                 continue
             if head not in self.raw_steps:
                 raise UsageError(f"no step '{head}'", where=f"{where}.{role}", hint=did_you_mean(head, self.raw_steps))
-            producers[role] = self._group(head)
-            for producer in producers[role]:
-                for name in producer.variables:
-                    if name not in chosen and name in self.shared:
-                        axes[name] = self.shared[name]
-        axes = {name: self.shared[name] for name in self.shared if name in axes}
-        for inherited in _combinations(axes):
-            variables = {**chosen, **inherited}
-            yield self._instance(group, stage, values, variables, config_type)
+            used.update(name for producer in self._group(head) for name in producer.variables)
+        axes = {name: axis for name, axis in self.shared.items() if name in used and name not in chosen}
+        for inherited in combinations(axes):
+            labels = {**chosen, **inherited}
+            bound = known | {name: axes[name][label] for name, label in inherited.items()}
+            yield self._instance(group, stage, substitute(values, bound, where), labels)
 
-    def _instance(
-        self,
-        group: str,
-        stage: str,
-        values: dict[str, Any],
-        variables: dict[str, Any],
-        config_type: type[StageConfig],
-    ) -> RecipeStep:
-        where, name = f"steps.{group}", step_name(group, variables)
-        substituted = _substitute(values, variables, where)
+    def _instance(self, group: str, stage: str, values: dict[str, Any], variables: Variables) -> RecipeStep:
+        where, name, config_type = f"steps.{group}", step_name(group, variables), self.configs[stage]
+        check_name(name, self.names, where)
+        self.names[name.casefold()] = name
         refs: dict[str, Ref] = {}
         for role, mark in config_type.references().items():
-            text = substituted.get(role, "")
-            if isinstance(text, str) and text and text not in mark.words:
+            text = values.get(role, "")
+            if isinstance(text, str) and text and not mark.is_word(text):
                 refs[role] = self._ref(text, variables)
-                substituted[role] = str(refs[role])
-        config = config_type.parse(substituted, where=where)
+                values[role] = str(refs[role])
+        config = config_type.parse(values, where=where)
         targets = {
             role: (self.identities.get(ref.step, ref.step), ref.output, str(ref.path or ""))
             for role, ref in refs.items()
         }
-        identity = canonical([stage, config.identity(), targets])
-        step = RecipeStep(name, group, stage, config, refs, variables)
-        twin = next((other for other, known in self.identities.items() if known == identity), None)
-        if twin is not None:
-            self.aliases[name] = twin
+        identity = digest([stage, config.identity(), targets])
         self.identities[name] = identity
-        return step
+        first = self.firsts.setdefault(identity, name)
+        if first != name:
+            self.aliases[name] = first
+        return RecipeStep(name, group, stage, config, refs, variables)
 
     def _ref(self, text: str, variables: Variables) -> Ref:
         if is_file_reference(text):
@@ -356,14 +281,3 @@ class _Expansion:
         if self.broken:  # its own error is told; go on, so that this step's errors are told too
             return Ref(head, output)
         raise InputMissing(f"no instance of '{head}' fits {dict(variables)}", where=text)
-
-
-def _axes(raw: object, where: str) -> dict[str, list[Any]]:
-    if not isinstance(raw, dict):
-        raise UsageError("for_each is a mapping from a name to a list", where=where)
-    for name, values in raw.items():
-        if not isinstance(values, list) or not values:
-            raise UsageError(f"'{name}' needs a list of values", where=f"{where}.{name}", hint=f"{name}: [0, 1, 2]")
-        if len({canonical(value) for value in values}) != len(values):
-            raise UsageError(f"'{name}' has a value twice", where=f"{where}.{name}")
-    return {str(name): list(values) for name, values in raw.items()}

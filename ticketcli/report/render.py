@@ -13,16 +13,20 @@ from rich.table import Table
 _LOG_WIDTH = 140
 
 
+def width() -> int:
+    """Columns of the terminal; of a log, what most viewers show."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _LOG_WIDTH
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), title: str = "") -> str:
     """A table as text; columns named in `right` are aligned right. Styled only when stdout is a terminal."""
     terminal = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if terminal else _LOG_WIDTH
     made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         made.add_row(*row)
     buffer = io.StringIO()
-    console = Console(file=buffer, width=width, force_terminal=terminal, no_color=not terminal, highlight=False)
+    console = Console(file=buffer, width=width(), force_terminal=terminal, no_color=not terminal, highlight=False)
     console.print(made)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())

@@ -1,108 +1,48 @@
-"""The table that ends a run: arms, intervals over replicates, and a paired difference in careful words."""
+"""What a run found: its tables, as text, Markdown, CSV or JSON, and how they were made."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ticketcli.recipe.recipe import Recipe, RecipeStep, ReportConfig
-from ticketcli.report.intervals import Summary, summarize
-from ticketcli.report.render import table
-from ticketcli.report.units import own_files
-from ticketcli.store.codec import read_mask
-from ticketcli.store.manifest import Manifest
+from ticketcli.recipe.recipe import Recipe
+from ticketcli.recipe.tables import TableConfig
+from ticketcli.report.intervals import Summary
+from ticketcli.report.observations import Observation
+from ticketcli.report.provenance import Provenance, provenance
+from ticketcli.report.render import width
+from ticketcli.report.rows import Row
+from ticketcli.report.survey import survey
+from ticketcli.report.tables import Comparison, Difference, Table, make_table
+from ticketcli.report.words import comparison, grid, legend
 from ticketcli.store.run_folder import Run
-from ticketcli.units import human_bytes
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One replicate of one row: the transferred network, and the ticket it came from."""
-
-    top1: float
-    n: int
-    sparsity: float
-    network_sparsity: float
-    psnr: float | None
-    gradient_ratio: float | None
-    bytes: int
-    mask: Path | None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the table: all replicates of one arm."""
-
-    value: str
-    label: str
-    cells: Mapping[str, Cell]
 
 
 @dataclass(frozen=True)
 class Report:
-    """The rows, the paired comparison, and what is missing."""
+    """The tables of a run, as far as it has come."""
 
-    rows: Sequence[Row]
-    config: ReportConfig | None
-    missing: Sequence[str] = field(default_factory=list)
+    tables: tuple[Table, ...]
+    provenance: Provenance
+    notes: tuple[str, ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
-        """Everything as JSON values; accuracies in [0, 1]."""
-        rows = []
-        for row in self.rows:
-            top1 = _summary(row, "top1")
-            rows.append(
-                {
-                    "row": row.value,
-                    "label": row.label,
-                    "n": top1.n,
-                    "top1": {"mean": top1.mean, "low": top1.low, "high": top1.high},
-                    "replicates": {name: cell.top1 for name, cell in row.cells.items()},
-                    "sparsity": _mean(row, "sparsity"),
-                    "network_sparsity": _mean(row, "network_sparsity"),
-                    "psnr_healed": _mean(row, "psnr"),
-                    "gradient_ratio": _mean(row, "gradient_ratio"),
-                    "bytes": _mean(row, "bytes"),
-                }
-            )
-        return {"rows": rows, "comparison": self.comparison(), "missing": list(self.missing)}
-
-    def comparison(self) -> dict[str, Any] | None:
-        """The paired difference between the two rows that the recipe compares."""
-        if self.config is None or len(self.config.compare) != 2:
-            return None
-        found = {row.value: row for row in self.rows}
-        first, second = (found.get(name) for name in self.config.compare)
-        if first is None or second is None:
-            return None
-        both = [name for name in first.cells if name in second.cells]
-        difference = summarize([first.cells[name].top1 - second.cells[name].top1 for name in both])
-        overlaps = []
-        for name in both:
-            masks = first.cells[name].mask, second.cells[name].mask
-            if masks[0] is not None and masks[1] is not None:
-                overlaps.append(read_mask(masks[0])[0].overlap(read_mask(masks[1])[0]))
-        return {
-            "rows": list(self.config.compare),
-            "labels": [first.label, second.label],
-            "n": difference.n,
-            "difference": {"mean": difference.mean, "low": difference.low, "high": difference.high},
-            "gradient_ratio": _mean(first, "gradient_ratio"),
-            "mask_overlap": statistics.fmean(overlaps) if overlaps else None,
-        }
-
-    def as_text(self, root: Path) -> str:
-        """The table, the comparison in words, where the files are and what to run next."""
-        if self.config is None:
-            return f"Files: {root}\nNext:  ticket status --run {root}"
-        columns = ["arm", "sparse", "net", "top-1", "95 % interval", "n", "PSNR", "ticket"]
-        body = table(columns, [_cells(row) for row in self.rows], right=columns[1:])
-        parts = [body, *self._words()]
-        if self.missing:
-            parts.append(f"Not there yet: {', '.join(self.missing)}")
+    def as_text(self, root: Path, columns: int | None = None) -> str:
+        """The tables, the comparisons in words, how to read them, how they were made, and what to run next."""
+        parts = []
+        for table in self.tables:
+            shown = grid(table)
+            parts += [table.name] if table.name else []
+            parts += [shown.as_text(columns or width()), *(comparison(table, one) for one in table.comparisons)]
+            parts.append("\n".join(legend(table, shown)))
+        if not self.tables:
+            parts.append("Nothing to compare: no step transfers, evaluates or prunes.")
+        parts.append("\n".join(self.notes))
+        facts = self.provenance.facts()
+        parts.append("\n".join(f"{name.capitalize() + ':':10} {words}" for name, words in facts))
         where = "\n".join(
             [
                 f"Files: {root.absolute()}",
@@ -111,146 +51,128 @@ class Report:
                 f"       ticket verify --run {root}             hash all files again",
             ]
         )
-        return "\n\n".join([*parts, where])
+        return "\n\n".join(part for part in [*parts, where] if part)
 
-    def _words(self) -> list[str]:
-        found = self.comparison()
-        if found is None or found["n"] == 0:
-            return []
-        mean, low, high = (100 * found["difference"][name] for name in ("mean", "low", "high"))
-        first, second = found["labels"]
-        n = found["n"]
-        if n < 2:
-            verdict = "one replicate has no interval, so nothing can be said"
-        elif low <= 0 <= high:
-            verdict = "inconclusive at this size"
-        else:
-            verdict = f"{'higher' if mean > 0 else 'lower'} in this run; one small image set, so no more than that"
-        interval = f", 95 % interval {low:+.2f} to {high:+.2f}" if n > 1 else ""
-        lines = [
-            "Paired difference in target top-1:",
-            f"  {first}, less {second}:",
-            f"  {mean:+.2f} points{interval}, n = {n}: {verdict}.",
-        ]
-        if found["gradient_ratio"] is not None:
-            lines.append(
-                "Gradients in the encoder, lambda L_rec over L_class, mean over the rounds: "
-                f"{found['gradient_ratio']:.2f}."
-            )
-        if found["mask_overlap"] is not None:
-            lines.append(
-                f"Mask overlap of the two (living in both over living in either): {found['mask_overlap']:.1%}."
-            )
-        images = {cell.n for row in self.rows for cell in row.cells.values()}
-        if len(images) == 1:
-            only = images.pop()
-            lines.append(f"Each accuracy is of {only} test images, so one image is {100 / only:.2f} points.")
-        lines += [
-            "Sparse, net: masked share of the prunable weights, and of the whole network. Top-1: on the target.",
-            "Intervals are Student's t over the source seeds, each with its own dense net, decoder and masks.",
-            "PSNR: healed, which is after finetuning under the final mask; on source validation images.",
-            "Ticket: the bytes that a ticket adds to its dense checkpoint.",
-        ]
-        return ["\n".join(lines)]
+    def as_markdown(self, title: str, about: str) -> str:
+        """A page for `recipes/results/`: the tables, how to read them, and how they were made."""
+        parts = [f"# {title}", about]
+        facts = [(name, f"`{words}`" if name == "command" else words) for name, words in self.provenance.facts()]
+        parts.append("\n".join(f"- {name}: {words}" for name, words in facts))
+        for table in self.tables:
+            shown = grid(table)
+            parts += [f"## {table.name}"] if table.name else []
+            parts += [shown.as_markdown(), *(comparison(table, one).replace("\n  ", "\n") for one in table.comparisons)]
+            parts.append("\n".join(f"- {line}" for line in legend(table, shown)))
+        parts.append("\n".join(f"- {line}" for line in self.notes))
+        parts.append("This page is what `ticket report --format markdown` prints, unedited.")
+        return "\n\n".join(part for part in parts if part)
+
+    def as_csv(self) -> str:
+        """One line a replicate, or a round of one: every variable and every number measured, for other statistics."""
+        lines = [_line(table, row, one) for table in self.tables for row in table.rows for one in row.observations]
+        columns = dict.fromkeys(name for line in lines for name in line)
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, list(columns) or ["table"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+        return buffer.getvalue().rstrip("\n")
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as JSON values; shares in [0, 1]."""
+        return {
+            "tables": [_table_json(table) for table in self.tables],
+            "made": self.provenance.as_json(),
+            "notes": list(self.notes),
+        }
 
 
-def _mean(row: Row, name: str) -> float | None:
-    values = [getattr(cell, name) for cell in row.cells.values() if getattr(cell, name) is not None]
-    return statistics.fmean(values) if values else None
+def run_report(recipe: Recipe, run: Run, command: str = "") -> Report:
+    """Gather the tables that the recipe asks for, or those of `default_tables`, from the manifests of what is there."""
+    found = survey(recipe, run)
+    tables = tuple(
+        make_table(name, config, recipe, found)
+        for name, config in (recipe.tables or default_tables(recipe)).items()
+    )  # fmt: skip
+    return Report(tables, provenance(recipe, found, command), found.notes)
 
 
-def _summary(row: Row, name: str) -> Summary:
-    return summarize([getattr(cell, name) for cell in row.cells.values()])
+def default_tables(recipe: Recipe) -> Mapping[str, TableConfig]:
+    """One table for each step that transfers or evaluates, else for each that prunes: a row for each repetition."""
+    for stages in (("transfer", "evaluate"), ("prune",)):
+        groups = [group for group, steps in recipe.instances.items() if steps and steps[0].stage in stages]
+        if groups:
+            return {
+                group if len(groups) > 1 else "": TableConfig(
+                    table=(group,),
+                    rows=tuple(dict.fromkeys(name for step in recipe.instances[group] for name in step.variables)),
+                    over=(),
+                )
+                for group in groups
+            }
+    return {}
 
 
-def _cells(row: Row) -> list[str]:
-    top1, psnr, size = _summary(row, "top1"), _mean(row, "psnr"), _mean(row, "bytes")
-    interval = f"{max(0.0, top1.low):.2%} to {min(1.0, top1.high):.2%}" if top1.n > 1 else ""
-    return [
-        row.label,
-        f"{_mean(row, 'sparsity'):.2%}",
-        f"{_mean(row, 'network_sparsity'):.2%}",
-        f"{top1.mean:.2%}",
-        interval,
-        str(top1.n),
-        "" if psnr is None else f"{psnr:.2f} dB",
-        "" if size is None else human_bytes(round(size)),
-    ]
+def _line(table: Table, row: Row, one: Observation) -> dict[str, Any]:
+    variables = dict(one.variables)
+    point = {} if row.point == "" else {"sparsity_asked" if isinstance(row.point, float) else "round": row.point}
+    known = {
+        "table": table.name or " ".join(table.config.table),
+        "group": one.step.partition("@")[0],
+        "step": one.step,
+        "same_as": one.real if one.real != one.step else "",
+    }
+    measured = {**point, "interpolated": int(one.interpolated), **one.metrics}
+    # A variable may be called as a column of ours is, such as sparsity; it keeps its name.
+    apart = [{f"measured.{name}" if name in variables else name: value for name, value in part.items()}
+             for part in (known, measured)]  # fmt: skip
+    return apart[0] | variables | apart[1]
 
 
-def run_report(recipe: Recipe, run: Run) -> Report:
-    """Gather the table that the recipe's `report:` asks for, from the manifests of what is there."""
-    config = recipe.report
-    if config is None:
-        return Report((), None)
-    rows: dict[str, dict[str, Cell]] = {}
-    missing = []
-    for step in recipe.steps:
-        if step.group != config.table:
-            continue
-        value, replicate = str(step.variables[config.rows]), str(step.variables[config.over])
-        manifest = run.manifest(step.name)
-        if manifest is None or "task" not in manifest.units:
-            missing.append(step.name)
-            continue
-        rows.setdefault(value, {})[replicate] = _cell(step, manifest, recipe, run)
-    named = [Row(value, config.labels.get(value, value), cells) for value, cells in rows.items()]
-    return Report(named, config, missing)
+def _table_json(table: Table) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "steps": list(table.config.table),
+        "over": list(table.over),
+        "rows": [_row_json(table, index, row) for index, row in enumerate(table.rows)],
+        "comparisons": [_comparison_json(table, one) for one in table.comparisons],
+        "missing": dict(table.missing),
+        "same_as": dict(table.twins),
+        "notes": legend(table, grid(table)),
+    }
 
 
-def _cell(step: RecipeStep, manifest: Manifest, recipe: Recipe, run: Run) -> Cell:
-    metrics = manifest.units["task"].metrics
-    ref = step.refs["ticket"]
-    producer = run.manifest(ref.step)
-    psnr, ratio, size, mask = None, None, 0, None
-    if producer is not None and producer.stage == "prune":
-        output = ref.output or str(producer.config["rounds"])
-        psnr, ratio = _healed_psnr(producer, output), _ratio(producer, output)
-        artifact = producer.artifacts()[output]
-        size = sum(file.size for file in artifact.files.values() if "/" not in file.path)
-        mask = artifact.files["mask"].locate(run.step_folder(ref.step))
-    elif producer is not None:
-        psnr = _decoder_psnr(recipe, run, ref.step)
-        size = sum(
-            file.size for unit in producer.units.values() for file in own_files(unit) if file.path.startswith("dense")
-        )
-    return Cell(
-        top1=metrics["test"]["top1"],
-        n=metrics["test"]["n"],
-        sparsity=metrics["sparsity"],
-        network_sparsity=metrics["network_sparsity"],
-        psnr=psnr,
-        gradient_ratio=ratio,
-        bytes=size,
-        mask=mask,
-    )
+def _row_json(table: Table, index: int, row: Row) -> dict[str, Any]:
+    names = dict.fromkeys(name for one in row.measured for name in one.metrics)
+    return {
+        "key": dict(row.key),
+        "label": table.title(row),
+        "point": row.point,
+        "interpolated": row.interpolated,
+        "metrics": {name: asdict(row.summary(name)) for name in names},
+        "against": {
+            measure.name: _difference_json(one)
+            for measure in table.measures
+            if (one := table.against[measure.name][index]) is not None
+        },
+        "replicates": [
+            {"step": one.step, "variables": dict(one.variables),
+             **{measure.name: one.metrics.get(measure.name) for measure in table.measures}}
+            for one in row.observations
+        ],
+    }  # fmt: skip
 
 
-def _healed_psnr(producer: Manifest, output: str) -> float | None:
-    """PSNR after finetuning under the round's own mask: of the healing, or of the next round's beginning."""
-    number = producer.config["rounds"] if output == "healed" else int(output)
-    for name in (f"healed-{number:02d}", f"round-{number + 1:02d}"):
-        unit = producer.units.get(name)
-        value = (unit.metrics.get("healed_before") or {}).get("psnr") if unit else None
-        if value is not None:
-            return float(value)
-    return None
+def _difference_json(one: Difference) -> dict[str, Any]:
+    return {**asdict(one.summary), "p_holm": one.p_holm, "leans_on_one": one.leans_on_one}
 
 
-def _ratio(producer: Manifest, output: str) -> float | None:
-    last = producer.config["rounds"] if output == "healed" else int(output)
-    values = [
-        unit.metrics["gradient_ratio"]
-        for name, unit in producer.units.items()
-        if name.startswith("round-") and int(name[6:]) <= last and unit.metrics.get("gradient_ratio") is not None
-    ]
-    return statistics.fmean(values) if values else None
-
-
-def _decoder_psnr(recipe: Recipe, run: Run, encoder: str) -> float | None:
-    for step in recipe.steps:
-        if step.stage == "train-decoder" and step.refs["encoder"].step == encoder:
-            manifest = run.manifest(step.name)
-            unit = manifest.units.get("decoder") if manifest else None
-            return float(unit.metrics["validation"]["psnr"]) if unit else None
-    return None
+def _comparison_json(table: Table, one: Comparison) -> dict[str, Any]:
+    summary: Summary = one.difference.summary
+    return {
+        "rows": [table.title(one.first), table.title(one.second)],
+        "keys": [dict(one.first.key), dict(one.second.key)],
+        "metric": one.measure.name,
+        "difference": asdict(summary),
+        "gradient_ratio": one.gradient_ratio,
+        "mask_overlap": one.mask_overlap,
+    }

@@ -36,7 +36,7 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
             hint="make a ticket of it with 'ticket rewind'",
         )
     data: Data = data_of(config.data, source.about)
-    splits = splits_of(data, config.seed)
+    splits = splits_of(job, data, int(source.about["image_size"]), encoder=source.about)
     model = encoder_from(source, device)
     if source.mask is not None:
         MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
@@ -60,4 +60,5 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
             "sparsity": source.mask.sparsity,
             "network_sparsity": source.mask.dropped / parameters(model),
         }
-    yield Produced("metrics", (Output("metrics", "metrics", "metrics", found, {}),), found)
+    metrics = {**found, "images": splits.counts()}
+    yield Produced("metrics", (Output("metrics", "metrics", "metrics", found, {}),), metrics)

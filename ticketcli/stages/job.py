@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
 
 from ticketcli.data.batches import Batches
-from ticketcli.data.images import ImageSet, Splits
+from ticketcli.data.images import Images, Normalization, Splits
 from ticketcli.data.sets import load_splits, natural_augment
+from ticketcli.data.sources import Sources
 from ticketcli.errors import UsageError
+from ticketcli.events import Note
 from ticketcli.models.architectures import build_encoder
 from ticketcli.models.decoder import Decoder, build_decoder
 from ticketcli.models.encoder import Encoder
@@ -38,6 +40,8 @@ class Job(Generic[ConfigT]):
         before: the last output of the unit before the first of `todo`, or None.
         resume: the saved state of the first unit of `todo`, or None.
         device: where to compute.
+        sources: where image sets lie, and how they are read.
+        sample: measure on no more than so many validation and test images; for estimates, never for results.
     """
 
     config: ConfigT
@@ -47,15 +51,36 @@ class Job(Generic[ConfigT]):
     before: Loaded | None
     resume: State | None
     device: torch.device
+    sources: Sources = field(default_factory=Sources)
+    sample: int | None = None
 
     def resume_of(self, unit: Unit) -> State | None:
         """The saved state, if it is this unit's."""
         return self.resume if unit == self.todo[0] else None
 
 
-def splits_of(data: Data, seed: int) -> Splits:
-    """The image set that a config names, narrowed as it says."""
-    return load_splits(data.name, classes=data.classes, per_class=data.per_class, seed=seed)
+def splits_of(job: Job[Any], data: Data, image_size: int, *, encoder: Mapping[str, Any] | None = None) -> Splits:
+    """The image set that a config names, narrowed as it says, at `image_size` pixels: the way stages get images.
+
+    With `encoder`, a checkpoint's `about`, the images are normalised as that checkpoint has learnt to expect them;
+    without, by the set's own mean and deviation.
+    """
+    splits = load_splits(
+        data.name, classes=data.classes, per_class=data.per_class, seed=job.config.seed, image_size=image_size,
+        validation=data.validation, split_seed=data.split_seed, broken=data.broken, sources=job.sources,
+    )  # fmt: skip
+    if splits.skipped:
+        job.sources.tell(Note(f"{len(splits.skipped)} broken images are left out, the first is {splits.skipped[0]}"))
+    learnt = encoder.get("normalization") if encoder is not None else None
+    if learnt is not None:
+        splits = replace(splits, normalization=Normalization(tuple(learnt["mean"]), tuple(learnt["std"])))
+    if job.sample is not None:
+        splits = replace(splits, validation=_first(splits.validation, job.sample), test=_first(splits.test, job.sample))
+    return splits
+
+
+def _first(images: Images, n: int) -> Images:
+    return images.take(torch.arange(min(n, len(images.labels))))
 
 
 def data_of(config: Data | None, about: Mapping[str, Any]) -> Data:
@@ -72,16 +97,17 @@ def data_of(config: Data | None, about: Mapping[str, Any]) -> Data:
 
 
 def training_batches(
-    config: Training, images: ImageSet, splits: Splits, data: Data, device: torch.device, *purpose: int | str
+    config: Training, images: Images, splits: Splits, data: Data, device: torch.device, *purpose: int | str
 ) -> Batches:
     """The training images in the order, and under the augmentation, that (seed, purpose) fixes."""
     words = [str(part) for part in purpose]
+    augment = natural_augment(data.name, images.size) if config.augment == "auto" else config.augment
     return Batches(
         images,
         normalization=splits.normalization,
         batch=config.batch,
         seed=derive(config.seed, "/".join(["batches", *words])),
-        augment=natural_augment(data.name) if config.augment == "auto" else config.augment,
+        augment=augment,
         device=device,
     )
 
@@ -121,3 +147,14 @@ def check_seedable(splits: Splits, *, what: str) -> None:
     for name, images in (("training", splits.train), ("validation", splits.validation)):
         if len(images.labels) == 0:
             raise UsageError(f"no {name} images are left", where=what, hint="choose other classes")
+
+
+def require_labels(splits: Splits, *, what: str) -> None:
+    """Refuse a set without labels.
+
+    Raises:
+        UsageError: the images have no classes.
+    """
+    if not splits.train.labelled:
+        hint = "a set with labels, such as folder:PATH"
+        raise UsageError("the images have no classes to learn", where=what, hint=hint)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ticketcli.criteria.selection import Request, Selection
 from ticketcli.criteria.table import CRITERIA
@@ -23,7 +22,7 @@ from ticketcli.models.cost import parameters
 from ticketcli.models.decoder import Decoder
 from ticketcli.models.encoder import Encoder
 from ticketcli.recipe.configs import Data, PruneConfig
-from ticketcli.stage import Unit
+from ticketcli.stage import Unit, round_name
 from ticketcli.stages.job import (
     CALIBRATION_BATCH,
     Job,
@@ -31,19 +30,18 @@ from ticketcli.stages.job import (
     data_of,
     decoder_from,
     encoder_from,
+    freeze,
     splits_of,
     training_batches,
 )
+from ticketcli.stages.objective import Objective
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of, load_into
 from ticketcli.tensors.masking import MaskedWeights
-from ticketcli.training.gradient_ratio import gradient_ratio
-from ticketcli.training.loop import Run, train
+from ticketcli.training.loop import Run, learning_rate, train
 from ticketcli.training.recalibrate import recalibrate
 from ticketcli.training.yields import Output, Produced, Yield
 from ticketcli.units import Duration
-
-_RATIO_BATCHES = 2
 
 
 def prune(job: Job[PruneConfig]) -> Iterator[Yield]:
@@ -52,13 +50,16 @@ def prune(job: Job[PruneConfig]) -> Iterator[Yield]:
     The loss is L_class + lambda * L_rec (equation 11) with the decoder frozen and in eval mode. Each mask is a subset
     of the one before and exactly the asked number of weights falls; both are checked every round.
 
-    Source: the paper, sections 4.3 and 4.4. Deviations are options: `rewind`, `first_finetune`, `criterion`.
+    Source: the paper, sections 4.3 and 4.4. Deviations are options: `rewind`, `first_finetune`, `criterion`, `loss`,
+    `schedule`.
     """
     rounds = _Rounds(job)
     yield Note(rounds.describe())
     for unit in job.todo:
         if unit.series is not None:
             yield from rounds.round(unit, int(unit.series))
+        elif job.config.schedule == "gmp":
+            yield from rounds.gradual(unit)
         else:
             yield from rounds.heal(unit)
 
@@ -79,14 +80,18 @@ class _Rounds:
         source = job.inputs["encoder"]
         self.about = dict(source.about)
         self.data: Data = data_of(self.config.data, source.about)
-        self.splits: Splits = splits_of(self.data, self.config.seed)
+        self.splits: Splits = splits_of(job, self.data, int(source.about["image_size"]), encoder=source.about)
         check_seedable(self.splits, what="prune.data")
         self.model: Encoder = encoder_from(source, self.device)
         self.weights = prunable(self.model)
         self.decoder: Decoder | None = None
+        self.t = 0.0
         if "decoder" in job.inputs:
             self.decoder = decoder_from(job.inputs["decoder"], self.model, self.device)
             self.t = float(job.inputs["decoder"].about["t"])
+        teacher = freeze(encoder_from(source, self.device)) if self.config.loss == "feat" else None
+        self.objective = Objective(self.config, self.model, self.decoder, self.t, teacher)
+        self._check_labels(len(source.about["class_names"]))
         shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
         self.mask = Mask.full(shapes)
         self.start = _Values(source.values, "encoder")  # round 1 begins with theta_pre, whatever is rewound to
@@ -94,19 +99,34 @@ class _Rounds:
             assert job.before.mask is not None
             job.before.mask.require_same_shapes(shapes, of=source.ref)
             self.mask = job.before.mask
-            self.start = _Values(job.before.values, "") if self.config.rewind == "none" else self._rewound()
+            self.start = _Values(job.before.values, "") if self.config.goes_on else self._rewound()
 
     def _rewound(self) -> _Values:
         """What a ticket's living weights are set back to; BatchNorm statistics and head too."""
         role = "rewind" if "rewind" in self.job.inputs else "encoder"
         return _Values(self.job.inputs[role].values, role)
 
+    def _check_labels(self, n_outputs: int) -> None:
+        """A classification loss needs the labels that the encoder's head knows.
+
+        Raises:
+            UsageError: the images have no labels, or of another number of classes.
+        """
+        n_classes = len(self.splits.train.class_names)
+        if self.config.needs_labels and n_classes != n_outputs:
+            found = f"{n_classes} classes" if n_classes else "no labels"
+            raise UsageError(
+                f"loss {self.config.loss} needs the {n_outputs} classes of the encoder; these images have {found}",
+                where="prune.data", hint="loss: rec and loss: feat need no labels",
+            )  # fmt: skip
+
     def describe(self) -> str:
         config = self.config
-        aim = f"L_class + {config.lambda_:g} L_rec" if config.lambda_ else "L_class"
+        values = "one training, never rewound" if config.schedule == "gmp" else f"rewind {config.rewind}"
         return (
-            f"{self.mask.total:,} of {parameters(self.model):,} weights prunable, {config.criterion}, {aim}, "
-            f"rewind {config.rewind}, {len(self.splits.train.labels)} training images"
+            f"{config.schedule}, {self.mask.total:,} of {parameters(self.model):,} weights prunable, "
+            f"{config.criterion}, {self.objective.describe()}, {values}, "
+            f"{len(self.splits.train.labels)} training images"
         )
 
     # ------------------------------------------------------------------ the paper's steps
@@ -116,11 +136,11 @@ class _Rounds:
         length = self.config.finetune
         if number == 1 and not self.config.first_finetune:
             length = Duration(0, "it")
-        metrics: dict[str, Any] = {}
-        yield from self._finetune(unit, number, f"round {number}/{self.config.rounds}", length, metrics)
-        selection = self._select(number)  # from the finetuned weights, before they are rewound
-        before, self.mask = self.mask, selection.mask
-        if self.config.rewind == "none":
+        metrics: dict[str, Any] = {"images": self.splits.counts()}
+        yield from self._finetune(unit, number, f"round {number}/{self.config.n_rounds}", length, metrics)
+        before, selection = self.mask, self._select(self.mask, number)  # from the finetuned weights, not the rewound
+        self.mask = selection.mask
+        if self.config.goes_on:
             self._enforce()
             self.start = _Values(copy_of(self.model), "")
         else:
@@ -129,19 +149,18 @@ class _Rounds:
         metrics |= _counts(self.mask, parameters(self.model)) | {"dropped": before.kept - self.mask.kept}
         metrics |= {"criterion": self.config.criterion, **selection.report}
         values: Mapping[str, Tensor] | str = self.start.role or self.start.tensors
-        about = {
-            **self.about,
-            "round": number,
-            "criterion": self.config.criterion,
-            "rewind": self.config.rewind,
-        }
-        output = Output(str(number), "ticket", f"round-{number:02d}", about, values, self.mask)
+        output = Output(str(number), "ticket", round_name(number), self._about(number), values, self.mask)
         yield Produced(unit.name, (output,), metrics)
+
+    def _about(self, number: int) -> dict[str, Any]:
+        """What a ticket says of itself."""
+        config = self.config
+        return {**self.about, "round": number, "criterion": config.criterion, "rewind": config.rewind}
 
     def heal(self, unit: Unit) -> Iterator[Yield]:
         """Finetune once more under the last mask, as the next round would begin."""
-        number = self.config.rounds
-        metrics: dict[str, Any] = {}
+        number = self.config.n_rounds
+        metrics: dict[str, Any] = {"images": self.splits.counts()}
         yield from self._finetune(unit, number + 1, f"heal {number}/{number}", self.config.healing, metrics)
         metrics |= _counts(self.mask, parameters(self.model))
         about = {**self.about, "round": number, "healed": True}
@@ -156,6 +175,37 @@ class _Rounds:
         )
         yield Produced(unit.name, (output,), metrics)
 
+    def gradual(self, unit: Unit) -> Iterator[Yield]:
+        """Gradual magnitude pruning: one training whose mask shrinks after each `finetune`, then `heal` more of it."""
+        config = self.config
+        batches = self._batches("gmp")
+        between = config.finetune.iterations(batches.per_epoch)
+        first = between if config.first_finetune else 0
+        moments = {first + between * number: number + 1 for number in range(config.rounds)}
+        if len(moments) < config.rounds:
+            raise UsageError("gmp prunes several times at one step", where="prune.finetune", hint="1it or more")
+        length = Duration(max(moments) + config.healing.iterations(batches.per_epoch), "it")
+
+        def shrink(iteration: int, mask: Mask) -> Mask | None:
+            return self._select(mask, moments[iteration]).mask if iteration in moments else None
+
+        load_into(self.model, self.start.tensors, where="theta_pre")
+        ratio = self._ratio(batches)
+        run = Run("gmp", self.model, self.objective, batches, config, length, self.weights, self.mask, shrink)
+        trained = yield from train(run, resume=self.job.resume_of(unit))
+        assert trained.mask is not None
+        self.mask = trained.mask
+        metrics = {"images": self.splits.counts(), "gradient_ratio": ratio, **self._healed()}
+        metrics |= _counts(self.mask, parameters(self.model))
+        about = {**self._about(config.rounds), "rewind": "none", "healed": True}
+        output = Output("healed", "ticket", "gmp", about, copy_of(self.model), self.mask)
+        yield Produced(unit.name, (output,), metrics)
+
+    def _batches(self, *purpose: int | str) -> Batches:
+        return training_batches(
+            self.config, self.splits.train, self.splits, self.data, self.device, "prune", *purpose
+        )  # fmt: skip
+
     def _finetune(
         self, unit: Unit, number: int, what: str, length: Duration, metrics: dict[str, Any]
     ) -> Iterator[Yield]:
@@ -163,12 +213,13 @@ class _Rounds:
         self._enforce()
         if length.amount == 0:
             return
-        batches = training_batches(self.config, self.splits.train, self.splits, self.data, self.device, "prune", number)
+        batches = self._batches(number)
         ratio = self._ratio(batches)
-        run = Run(what, self.model, self._loss, batches, self.config, length, self.weights, self.mask)
+        config = self._rates(number, batches.per_epoch)
+        run = Run(what, self.model, self.objective, batches, config, length, self.weights, self.mask)
         yield from train(run, resume=self.job.resume_of(unit))
         metrics["gradient_ratio"] = ratio
-        metrics["healed_before"] = {"sparsity": self.mask.sparsity, **self._measure()}
+        metrics |= self._healed()
         yield Measured(
             "gradients",
             {
@@ -179,33 +230,37 @@ class _Rounds:
             },
         )
 
-    def _loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Equation 11. Without lambda the decoder is not run at all."""
-        if self.config.lambda_ == 0 or self.decoder is None:
-            return {"loss": F.cross_entropy(self.model(images), labels)}
-        taps, logits = self.model.taps_and_logits(images)
-        classification = F.cross_entropy(logits, labels)
-        reconstruction = F.mse_loss(self.decoder(taps, t=self.t), images)
-        return {
-            "loss": classification + self.config.lambda_ * reconstruction,
-            "class": classification,
-            "rec": reconstruction,
-        }
+    def _rates(self, number: int, per_epoch: int) -> PruneConfig:
+        """The settings of a round's training: with ``rewind: none`` the rate stays where round 1 left it.
 
-    def _select(self, number: int) -> Selection:
+        Source: Renda et al., "Comparing Rewinding and Fine-tuning in Neural Network Pruning", 2020: finetuning goes on
+        at the last rate, learning-rate rewinding repeats the schedule; both keep the weights.
+        """
+        config = self.config
+        if config.rewind != "none" or number == 1:
+            return config
+        last = learning_rate(config, config.finetune.iterations(per_epoch), per_epoch)
+        return config.model_copy(update={"lr": last, "milestones": ()})
+
+    def _select(self, mask: Mask, number: int) -> Selection:
+        """What round `number` leaves of `mask`, judged by the present weights."""
         config = self.config
         like = self.job.series["like"][str(number)].mask if "like" in self.job.series else None
         like = self.job.inputs["like"].mask if "like" in self.job.inputs else like
-        weights = {name: weight.detach() for name, weight in self.weights.items()}
-        request = Request(weights, self.mask, config.fraction, config.seed, like)
-        if like is not None and like.kept >= self.mask.kept:
+        kept = like.kept if like is not None else config.kept_after(number, living=mask.kept, total=mask.total)
+        if kept >= mask.kept:
             raise UsageError(
-                "a round would drop nothing", where=f"round {number}", hint="like must be sparser each round"
+                f"a round would drop nothing: it begins and ends with {mask.kept} living weights",
+                where=f"round {number}",
+                hint="like must be sparser each round"
+                if like is not None
+                else "raise fraction, or ask for fewer rounds",
             )
-        selection = CRITERIA[config.criterion](request)
-        if selection.mask.kept != request.kept_after or not selection.mask <= self.mask:
+        weights = {name: weight.detach() for name, weight in self.weights.items()}
+        selection = CRITERIA[config.criterion](Request(weights, mask, kept, config.seed, like))
+        if selection.mask.kept != kept or not selection.mask <= mask:
             raise TicketError(
-                f"internal error: {config.criterion} kept {selection.mask.kept} weights where {request.kept_after} "
+                f"internal error: {config.criterion} kept {selection.mask.kept} weights where {kept} "
                 "were asked for, or revived one", where=f"round {number}", hint="please report this"
             )  # fmt: skip
         return selection
@@ -218,7 +273,9 @@ class _Rounds:
     def _measure(self) -> dict[str, Any]:
         normalization = self.splits.normalization
         rebuild = None if self.decoder is None else Rebuild(self.decoder, normalization.denormalize, self.t)
-        return quality(self.model, in_order(self.splits.validation, normalization, 256, self.device), rebuild)
+        labelled = len(self.splits.validation.class_names) == len(self.about["class_names"])
+        images = in_order(self.splits.validation, normalization, 256, self.device)
+        return quality(self.model, images, rebuild, labelled=labelled)
 
     def _measure_unhealed(self) -> dict[str, Any]:
         """The ticket as it leaves the round: with its checkpoint's BatchNorm statistics, and with its own."""
@@ -232,16 +289,12 @@ class _Rounds:
 
     def _ratio(self, batches: Batches) -> float | None:
         """The gradients of lambda * L_rec over those of L_class, on the first batches of a round."""
-        decoder = self.decoder
-        if decoder is None or self.config.lambda_ == 0:
-            return None
+        first = (batches.at(0, step) for step in range(batches.per_epoch))
+        return self.objective.gradient_ratio(self.weights, self.mask, first)
 
-        def losses(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            parts = self._loss(images, labels)
-            return parts["class"], self.config.lambda_ * parts["rec"]
-
-        few = (batches.at(0, step) for step in range(min(_RATIO_BATCHES, batches.per_epoch)))
-        return gradient_ratio(self.model, self.weights, self.mask, losses, few)
+    def _healed(self) -> dict[str, Any]:
+        """The network as it was trained under the present mask."""
+        return {"healed_before": {"sparsity": self.mask.sparsity, **self._measure()}}
 
 
 def calibration_batches(splits: Splits, n_images: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:

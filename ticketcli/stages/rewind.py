@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from ticketcli.errors import InputMissing
 from ticketcli.models.architectures import masked_parameters
-from ticketcli.recipe.configs import Data, RewindConfig
-from ticketcli.stages.job import Job, encoder_from, splits_of
+from ticketcli.recipe.configs import RewindConfig
+from ticketcli.stages.job import Job, data_of, encoder_from, splits_of
 from ticketcli.stages.prune import calibration_batches
 from ticketcli.tensors.files import copy_of
 from ticketcli.tensors.masking import MaskedWeights
@@ -32,7 +32,7 @@ def rewind(job: Job[RewindConfig]) -> Iterator[Yield]:
     masked = MaskedWeights(masked_parameters(model, ticket.mask), ticket.mask)
     masked.apply()
     if job.config.recalibrate_bn:
-        splits = splits_of(Data.parse(source.about["data"], where="the checkpoint's data"), job.config.seed)
+        splits = splits_of(job, data_of(None, source.about), int(source.about["image_size"]), encoder=source.about)
         recalibrate(model, calibration_batches(splits, job.config.recalibrate_bn, job.device))
     masked.require_masked()
     about = {**source.about, "values_of": source.identity, "recalibrated": job.config.recalibrate_bn}

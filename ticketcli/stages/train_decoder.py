@@ -38,10 +38,10 @@ def train_decoder(job: Job[TrainDecoderConfig]) -> Iterator[Yield]:
     config, device = job.config, job.device
     source = job.inputs["encoder"]
     data = data_of(config.data, source.about)
-    splits = splits_of(data, config.seed)
+    size = int(source.about["image_size"])
+    splits = splits_of(job, data, size, encoder=source.about)
     check_seedable(splits, what="train-decoder.data")
     encoder = freeze(encoder_from(source, device))
-    size = int(source.about["image_size"])
     decoder = build_decoder(encoder, image_size=size, hints=config.hints, width=config.width, seed=config.seed).to(
         device
     )
@@ -67,5 +67,5 @@ def train_decoder(job: Job[TrainDecoderConfig]) -> Iterator[Yield]:
         "arch": source.about["arch"],
         "data": data.model_dump(mode="json", exclude_defaults=True),
     }
-    metrics = {"validation": found, **cost}
+    metrics = {"validation": found, **cost, "images": splits.counts()}
     yield Produced("decoder", (Output("decoder", "decoder", "decoder", about, copy_of(decoder)),), metrics)

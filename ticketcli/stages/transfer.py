@@ -17,7 +17,7 @@ from ticketcli.models.cost import cost_of, in_words
 from ticketcli.models.encoder import Encoder
 from ticketcli.models.stem import FORMS, STEM, Form, choose_form, restem
 from ticketcli.recipe.configs import TransferConfig
-from ticketcli.stages.job import Job, check_seedable, splits_of, training_batches
+from ticketcli.stages.job import Job, check_seedable, require_labels, splits_of, training_batches
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of, load_into
 from ticketcli.tensors.seeds import generator
@@ -32,9 +32,10 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
     """
     config, device = job.config, job.device
     source = job.inputs["ticket"]
-    splits = splits_of(config.data, config.seed)
+    size = config.image_size or int(source.about["image_size"])
+    splits = splits_of(job, config.data, size, encoder=source.about)
+    require_labels(splits, what="transfer.data")
     check_seedable(splits, what="transfer.data")
-    size = int(source.about["image_size"])
     arch, form, model, mask = ticket_network(source, len(splits.train.class_names), config, size)
     model.to(device)
     cost = cost_of(model, size)
@@ -51,7 +52,7 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
     batches = training_batches(config, splits.train, splits, config.data, device, "transfer")
     run = Run("transfer", model, loss, batches, config, config.epochs, weights, mask)
     yield from train(run, resume=job.resume)
-    metrics: dict[str, Any] = {}
+    metrics: dict[str, Any] = {"images": splits.counts()}
     for name, images in (("validation", splits.validation), ("test", splits.test)):
         metrics[name] = quality(model, in_order(images, splits.normalization, 512, device))
     metrics["sparsity"] = sparsity

@@ -15,6 +15,7 @@ from ticketcli.store.tensorfile import read_header
 RECIPE = "recipe.json"
 OLD = ".old"
 LOCKS = ".locks"
+FOREIGN = "foreign"  # the kind of a file that this tool did not write
 STATE = "state"
 METRICS = "metrics.jsonl"
 _GENERATION = re.compile(r"\d{3,}")
@@ -89,10 +90,10 @@ class Run:
         return generation
 
 
-def adopt(path: Path) -> Artifact:
+def adopt(path: Path, *, foreign: bool = False) -> Artifact:
     """An artifact for a file named on the command line: the one its folder's manifest records, else its own header.
 
-    File paths in the result are absolute.
+    File paths in the result are absolute. With `foreign` it is a file from elsewhere, known by its bytes alone.
 
     Raises:
         InputMissing: no such file.
@@ -101,6 +102,9 @@ def adopt(path: Path) -> Artifact:
     path = path.expanduser().absolute()
     if not path.is_file():
         raise InputMissing("no such file", where=str(path))
+    if foreign:
+        record = _absolute_record(FileRecord.of(path, base=path.parent), path.parent)
+        return Artifact(name=path.name, kind=FOREIGN, files={"values": record}, about={})
     header = read_header(path)
     manifest = read_manifest(path.parent)
     if manifest is not None:
@@ -113,7 +117,7 @@ def adopt(path: Path) -> Artifact:
         raise CorruptError(
             "this safetensors file does not say what it is",
             where=str(path),
-            hint="give a file that this tool wrote",
+            hint="bring weights from elsewhere in with 'ticket import'",
         )
     about = header.metadata["about"]
     record = _absolute_record(FileRecord.of(path, base=path.parent), path.parent)

@@ -37,10 +37,16 @@ class MaskedWeights:
         return self._mask
 
     @torch.no_grad()
-    def apply(self) -> None:
-        """Set the masked weights to +0.0; filled, because a product would give -0.0 for negative weights."""
+    def apply(self, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Set the masked weights, and the optimiser's state of them, to +0.0.
+
+        Filled, because a product would give -0.0 for negative weights.
+        """
         for weight, alive in zip(self._weights, self._alive, strict=True):
             weight.masked_fill_(~alive, 0.0)
+            for slot in () if optimizer is None else optimizer.state[weight].values():
+                if isinstance(slot, Tensor) and slot.shape == weight.shape:  # momentum; not a count of steps
+                    slot.masked_fill_(~alive, 0.0)
 
     @torch.no_grad()
     def mask_gradients(self) -> None:

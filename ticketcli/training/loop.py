@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from ticketcli.data.batches import Batches
 from ticketcli.errors import CorruptError, DivergedError
 from ticketcli.events import Progress
 from ticketcli.recipe.configs import Training
-from ticketcli.store.codec import pack
+from ticketcli.store.codec import pack, unpack
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of, load_into
 from ticketcli.tensors.masking import MaskedWeights
@@ -37,8 +38,9 @@ class Run:
         batches: the training images.
         config: the optimiser's settings.
         length: how long.
-        mask: which weights live; None for a dense network.
         prunable: the parameters that the mask is about.
+        mask: which weights live at the start; None for a dense network.
+        shrink: iteration, present mask -> a sparser mask from there on, or None to go on as it is.
     """
 
     what: str
@@ -49,6 +51,15 @@ class Run:
     length: Duration
     prunable: Mapping[str, nn.Parameter]
     mask: Mask | None = None
+    shrink: Callable[[int, Mask], Mask | None] | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a stretch of training leaves beside the weights in the model: those kept on the way, and the last mask."""
+
+    kept: Kept
+    mask: Mask | None
 
 
 def learning_rate(config: Training, iteration: int, per_epoch: int) -> float:
@@ -66,11 +77,12 @@ def build_optimizer(config: Training, parameters: list[nn.Parameter]) -> torch.o
 
 def train(
     run: Run, *, resume: State | None = None, keep: Mapping[int, str] | None = None
-) -> Generator[Progress | Snapshot, None, Kept]:
+) -> Generator[Progress | Snapshot, None, Trained]:
     """Train `run.model` in place; masked weights stay exactly +0.0 throughout.
 
     Gradients are masked before they are clipped and before the optimiser sees them, so neither momentum nor decay
-    can move a masked weight and the clipped norm is that of the living ones.
+    can move a masked weight and the clipped norm is that of the living ones. Where the mask shrinks on the way, the
+    optimiser's state of the fallen weights is zeroed in the same step: momentum cannot revive them.
 
     Args:
         run: what to train and how.
@@ -78,7 +90,7 @@ def train(
         keep: iteration -> name; weights at these points are returned.
 
     Returns:
-        (as the generator's value) name -> the weights kept at that point.
+        (as the generator's value) the weights kept on the way by name, and the last mask.
 
     Raises:
         DivergedError: the loss is not finite.
@@ -89,11 +101,12 @@ def train(
     total = run.length.iterations(per_epoch)
     parameters = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
     optimizer = build_optimizer(run.config, parameters)
-    masked = None if run.mask is None else MaskedWeights(run.prunable, run.mask)
-    kept: Kept = {}
-    iteration = 0
+    mask, kept, iteration = run.mask, Kept(), 0
     if resume is not None:
-        iteration, kept = _restore(run, optimizer, resume)
+        iteration, kept, mask = _restore(run, optimizer, resume)
+    elif run.shrink is not None and mask is not None:
+        mask = run.shrink(0, mask) or mask
+    masked = None if mask is None else MaskedWeights(run.prunable, mask)
     if masked is not None:
         masked.apply()
     if iteration in keep and keep[iteration] not in kept:
@@ -123,36 +136,46 @@ def train(
                 )
         if iteration in keep:
             kept[keep[iteration]] = copy_of(run.model)
+        if run.shrink is not None and mask is not None and masked is not None:
+            smaller = run.shrink(iteration, mask)
+            if smaller is not None:
+                mask, masked = smaller, MaskedWeights(run.prunable, smaller)
+                masked.apply(optimizer)
         yield Progress(run.what, iteration, total, values)
-        yield Snapshot(partial(_capture, run, optimizer, iteration, kept))
+        yield Snapshot(partial(_capture, run, optimizer, iteration, kept, mask))
     if masked is not None:
         masked.require_masked()
-    return kept
+    return Trained(kept, mask)
 
 
-def _capture(run: Run, optimizer: torch.optim.Optimizer, iteration: int, kept: Kept) -> State:
+def _capture(run: Run, optimizer: torch.optim.Optimizer, iteration: int, kept: Kept, mask: Mask | None) -> State:
+    packed = {} if mask is None else pack(mask)
     return {
         "iteration": iteration,
         "model": copy_of(run.model),
         "optimizer": optimizer.state_dict(),
-        "mask": {}
-        if run.mask is None
-        else {name: torch.from_numpy(bits.copy()) for name, bits in pack(run.mask).items()},
+        "mask": {name: torch.from_numpy(bits.copy()) for name, bits in packed.items()},
         "kept": kept,
         "rng": torch.get_rng_state(),
     }
 
 
-def _restore(run: Run, optimizer: torch.optim.Optimizer, state: State) -> tuple[int, Kept]:
-    now = {} if run.mask is None else pack(run.mask)
-    saved = state["mask"]
-    if now.keys() != saved.keys() or any(bits.tobytes() != saved[name].numpy().tobytes() for name, bits in now.items()):
+def _restore(run: Run, optimizer: torch.optim.Optimizer, state: State) -> tuple[int, Kept, Mask | None]:
+    mask = _restored_mask(run, {name: bits.numpy() for name, bits in state["mask"].items()})
+    load_into(run.model, state["model"], where=f"the saved state of {run.what}")
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["rng"])
+    return int(state["iteration"]), dict(state["kept"]), mask
+
+
+def _restored_mask(run: Run, packed: dict[str, Any]) -> Mask | None:
+    """The saved mask: the run's own, or below it where the mask shrinks on the way."""
+    mask = unpack(packed, run.mask.shapes) if run.mask is not None and packed.keys() == set(run.mask) else None
+    fits = mask == run.mask if run.shrink is None or mask is None or run.mask is None else mask <= run.mask
+    if not fits or (mask is None and packed):
         raise CorruptError(
             "the saved state was made under another mask",
             where=run.what,
             hint="run again with --resume never",
         )
-    load_into(run.model, state["model"], where=f"the saved state of {run.what}")
-    optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["rng"])
-    return int(state["iteration"]), dict(state["kept"])
+    return mask

@@ -1,0 +1,53 @@
+"""A pruning job on a random small network and sixty digits, without files."""
+
+import torch
+
+from ticketcli.data.sets import load_splits
+from ticketcli.models.architectures import build_encoder
+from ticketcli.models.decoder import build_decoder
+from ticketcli.recipe.configs import PruneConfig
+from ticketcli.stage import PRUNE
+from ticketcli.stages.job import Job
+from ticketcli.stages.prune import prune
+from ticketcli.tensors.files import copy_of
+from ticketcli.training.yields import Loaded, Produced, Snapshot
+
+DATA = {"name": "digits", "classes": [0, 1, 2], "per_class": 20}
+SETTINGS = {"batch": 16, "lr": 0.02, "finetune": "2it", "recalibrate_bn": 0}
+
+
+def encoder_input(n_classes=3):
+    model = build_encoder("resnet_small", n_classes=n_classes, seed=0)
+    normalization = load_splits("digits", classes=None, per_class=None, seed=0).normalization
+    about = {
+        "arch": "resnet_small",
+        "image_size": 32,
+        "class_names": [str(number) for number in range(n_classes)],
+        "data": DATA,
+        "normalization": {"mean": list(normalization.mean), "std": list(normalization.std)},
+        "seed": 0,
+    }
+    return Loaded("dense", "dense", about, copy_of(model))
+
+
+def decoder_input():
+    encoder = build_encoder("resnet_small", n_classes=3, seed=0)
+    decoder = build_decoder(encoder, image_size=32, hints=("layer3", "layer4"), width=1.0, seed=0)
+    return Loaded(
+        "dec", "decoder", {"image_size": 32, "hints": ["layer3", "layer4"], "width": 1.0, "t": 0.1}, copy_of(decoder)
+    )
+
+
+def prune_job(*, resume=None, inputs=None, **settings):
+    config = PruneConfig.parse({**SETTINGS, **settings}, where="prune")
+    inputs = inputs or {"encoder": encoder_input()}
+    if config.rebuilds and "decoder" not in inputs:
+        inputs["decoder"] = decoder_input()
+    return Job(config, inputs, {}, PRUNE.units(config), None, resume, torch.device("cpu"))
+
+
+def run_prune(**settings):
+    """Unit name -> what it produced; and the number of training steps."""
+    events = list(prune(prune_job(**settings)))
+    produced = {event.unit: event for event in events if isinstance(event, Produced)}
+    return produced, sum(isinstance(event, Snapshot) for event in events)

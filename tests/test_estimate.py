@@ -1,0 +1,52 @@
+import json
+
+import pytest
+
+from tests.cli.command_line import ticket
+
+
+@pytest.fixture(scope="module")
+def estimated(tiny_recipe, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("estimate") / "run"
+    result = ticket("run", tiny_recipe, "--estimate", "--json", "--run", folder)
+    assert result.code == 0, result
+    return json.loads(result.out), folder
+
+
+def test_an_estimate_writes_nothing(estimated):
+    assert not estimated[1].exists()
+
+
+@pytest.mark.parametrize(
+    ("step", "n_steps"),
+    [
+        ("dense", 6),  # 60 images in batches of 16, two epochs
+        ("dec", 3),
+        ("ours", 3 * 2 + 2),
+        ("random", 2),  # no finetuning, but healed
+        ("uniform", 0),
+        ("target@arm=dense,seed=0", None),
+    ],
+)
+def test_the_training_steps_are_exactly_those_of_the_real_run(estimated, step, n_steps):
+    rows = {row["step"]: row for row in estimated[0]["steps"]}
+    found = rows[step if "@" in step else f"{step}@seed=0"]["n_steps"]
+    assert found == n_steps if n_steps is not None else found > 0
+
+
+def test_the_disk_is_that_of_the_real_run(estimated, finished):
+    for row in estimated[0]["steps"]:
+        files = (finished.root / row["step"]).rglob("*")
+        real = sum(path.stat().st_size for path in files if path.suffix in (".safetensors", ".json"))
+        assert row["disk"] == pytest.approx(real, rel=0.2, abs=100_000), row["step"]
+
+
+def test_what_is_fresh_costs_nothing(finished, tiny_recipe):
+    found = json.loads(ticket("run", tiny_recipe, "--estimate", "--json", "--run", finished.root).out)
+    assert {row["seconds"] for row in found["steps"]} == {0}
+
+
+def test_the_table_names_time_disk_and_memory(tiny_recipe, tmp_path):
+    result = ticket("run", tiny_recipe, "--estimate", "--run", tmp_path / "run")
+    for word in ("Time:", "Disk:", "are free", "Memory:", "training steps"):
+        assert word in result.out

@@ -1,0 +1,114 @@
+"""Augmentations, each a pure function of (seed, epoch, index): where an image is cut, and whether it is mirrored.
+
+`none`, `shift` and `crop-flip` move pixels of the prepared image; `resized-crop` cuts out of the original.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ticketcli.errors import UsageError, did_you_mean
+from ticketcli.tensors.seeds import derive, integers, uniforms
+
+_AREA = (0.08, 1.0)  # share of the image that a resized crop takes
+_RATIO = (3 / 4, 4 / 3)  # its width over its height
+_ATTEMPTS = 10
+Box = tuple[int, int, int, int]  # top, left, height, width
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Pixels of zero padding that a crop moves in; whether to mirror at random; whether to cut and resize."""
+
+    padding: int = 0
+    mirrored: bool = False
+    resized: bool = False
+
+
+AUGMENTATIONS: Mapping[str, Augmentation] = {
+    "none": Augmentation(),
+    "shift": Augmentation(padding=2),
+    "crop-flip": Augmentation(padding=4, mirrored=True),
+    "resized-crop": Augmentation(mirrored=True, resized=True),
+}
+
+
+def augmentation(name: str) -> Augmentation:
+    """The table's row.
+
+    Raises:
+        UsageError: unknown augmentation.
+    """
+    if name not in AUGMENTATIONS:
+        raise UsageError(f"unknown augmentation '{name}'", where="augment", hint=did_you_mean(name, AUGMENTATIONS))
+    return AUGMENTATIONS[name]
+
+
+class Draws:
+    """The random draws for the images `chosen` (indices into their set) in one epoch."""
+
+    def __init__(self, seed: int, epoch: int, chosen: NDArray[np.int64]) -> None:
+        self.seed, self.epoch, self.counters = seed, epoch, chosen.astype(np.uint64)
+
+    def integers(self, purpose: str, n: int) -> NDArray[np.int64]:
+        """[B] integers below n."""
+        return integers(derive(self.seed, purpose, self.epoch), self.counters, n)
+
+    def uniforms(self, purpose: str, *numbers: int) -> NDArray[np.float64]:
+        """[B] floats in [0, 1)."""
+        return uniforms(derive(self.seed, purpose, self.epoch, *numbers), self.counters)
+
+
+def pixel_rows(kind: Augmentation, draws: Draws, places: NDArray[np.int64], height: int, width: int) -> Tensor:
+    """Which pixels make each image: [B * H * W] rows of padded images [N, H + 2p, W + 2p, C] seen as rows of pixels.
+
+    `places` say which of the N images each is.
+    """
+
+    def draw(purpose: str, n: int) -> Tensor:
+        return torch.from_numpy(draws.integers(purpose, n))[:, None]
+
+    padded_width = width + 2 * kind.padding
+    per_image = (height + 2 * kind.padding) * padded_width
+    down, right = draw("down", 2 * kind.padding + 1), draw("right", 2 * kind.padding + 1)
+    columns = torch.arange(width)[None]
+    if kind.mirrored:
+        columns = torch.where(draw("mirror", 2) == 1, width - 1 - columns, columns)
+    rows = (torch.arange(height)[None] + down) * padded_width
+    place = rows[:, :, None] + (columns + right)[:, None, :]  # [B, H, W]
+    return (place + torch.from_numpy(places)[:, None, None] * per_image).view(-1)
+
+
+class CropBoxes:
+    """The boxes of `resized-crop`: a share of 0.08 to 1 of the area, 3:4 to 4:3, anywhere in the image.
+
+    Source: the crop of Inception (Szegedy et al., 2015) as torchvision's RandomResizedCrop draws it, ten attempts and
+    the same fallback; only the random numbers are this project's, counted by (seed, epoch, index).
+    """
+
+    def __init__(self, draws: Draws) -> None:
+        self.areas = [draws.uniforms("area", attempt) for attempt in range(_ATTEMPTS)]
+        self.ratios = [draws.uniforms("ratio", attempt) for attempt in range(_ATTEMPTS)]
+        self.tops, self.lefts = draws.uniforms("top"), draws.uniforms("left")
+        self.mirrored = draws.integers("mirror", 2)
+
+    def box(self, position: int, height: int, width: int) -> Box:
+        """The box for the image at `position` among those drawn for, which is `height` x `width`."""
+        low, high = math.log(_RATIO[0]), math.log(_RATIO[1])
+        for areas, ratios in zip(self.areas, self.ratios, strict=True):
+            area = height * width * (_AREA[0] + (_AREA[1] - _AREA[0]) * float(areas[position]))
+            ratio = math.exp(low + (high - low) * float(ratios[position]))
+            tall, wide = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+            if 0 < tall <= height and 0 < wide <= width:
+                top, left = self.tops[position] * (height - tall + 1), self.lefts[position] * (width - wide + 1)
+                return int(top), int(left), tall, wide
+        tall = min(height, round(width / _RATIO[0]))
+        wide = min(width, round(height * _RATIO[1]))
+        return (height - tall) // 2, (width - wide) // 2, tall, wide

@@ -1,0 +1,87 @@
+"""One path from an image file to bytes [H, W, 3], whatever its format, colours and orientation.
+
+Grey becomes three equal channels, 16-bit grey keeps its upper eight bits (rounded), CMYK, palettes and other colour
+spaces are converted, what is transparent is shown over black, and the orientation that a camera noted is applied. A
+JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 of its scale, which its format makes cheap.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from ticketcli.errors import CorruptError, InputMissing, TicketError
+
+_SPARE = 4  # a reduced JPEG keeps this many times the size that is shown: above 0.08 ** -0.5, the smallest crop's
+_GREY_16 = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+SKIP_HINT = "mend or delete it, or leave such files out with data.broken: skip"
+
+
+def decode(path: Path, size: int) -> Tensor:
+    """Decode a file: uint8 [H, W, 3].
+
+    Args:
+        path: the file.
+        size: side in pixels at which the image will be shown; a JPEG's shorter side may come reduced, to no less than
+            four times that.
+
+    Raises:
+        InputMissing: no such file, or it may not be read.
+        CorruptError: empty, truncated, damaged, not an image, or with more pixels than PIL's limit allows.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata; the pixels decide
+            return _decode(path, size)
+    except TicketError:
+        raise
+    except (FileNotFoundError, PermissionError) as error:
+        raise InputMissing(f"cannot read an image: {error.strerror}", where=str(path)) from None
+    except MemoryError:
+        raise
+    except Image.DecompressionBombError:
+        raise CorruptError(
+            "an image has too many pixels to be decoded safely", where=str(path), hint=SKIP_HINT
+        ) from None
+    except Exception as error:  # decoders of many formats raise what they like
+        words = "not an image" if isinstance(error, UnidentifiedImageError) else str(error) or repr(error)
+        raise CorruptError(f"an image cannot be decoded: {words}", where=str(path), hint=SKIP_HINT) from None
+
+
+def _decode(path: Path, size: int) -> Tensor:
+    if path.stat().st_size == 0:
+        raise CorruptError("an image file is empty", where=str(path), hint=SKIP_HINT)
+    with Image.open(path) as image:
+        if image.format == "JPEG":
+            _reduce(image, size * _SPARE)
+        image.load()
+        colours = _three_channels(ImageOps.exif_transpose(image))
+    return torch.from_numpy(np.array(colours, dtype=np.uint8))
+
+
+def _reduce(image: ImageFile.ImageFile, shortest: int) -> None:
+    """Ask the JPEG decoder for a reduced scale whose shorter side is still `shortest` or more."""
+    shorter = min(image.size)
+    for scale in (8, 4, 2):
+        if shorter // scale >= shortest:
+            image.draft(None, (image.width // scale, image.height // scale))
+            return
+
+
+def _three_channels(image: Image.Image) -> Image.Image:
+    if image.mode in _GREY_16:
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ValueError("its grey values are not of 16 bits")
+        image = Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of unknown range")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,45 @@
+"""`Sources`: where image sets lie on this machine, and how they are read. None of it changes a result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ticketcli.events import Event
+
+_MOST_WORKERS = 8
+
+
+def _nobody(event: Event) -> None:
+    """Nobody is told."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a process is told about image files.
+
+    Attributes:
+        root: the folder under which named sets, and relative paths, are looked up.
+        download: whether a named set that is missing may be fetched; nothing is fetched without being asked.
+        workers: processes that decode images beside the training; 0 decodes in this one, None picks a number.
+        tell: hears of downloads and of long decoding, and may raise to stop them.
+    """
+
+    root: Path = Path("data")
+    download: bool = False
+    workers: int | None = None
+    tell: Callable[[Event], None] = field(default=_nobody, compare=False)
+
+    def locate(self, path: str | Path) -> Path:
+        """A path as the user means it: `~` is home, and what is relative lies under `root`."""
+        return self.root.expanduser() / Path(path).expanduser()
+
+    @property
+    def n_workers(self) -> int:
+        """How many processes decode."""
+        if self.workers is not None:
+            return self.workers
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(cores, _MOST_WORKERS)

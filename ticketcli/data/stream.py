@@ -1,0 +1,122 @@
+"""Worker processes: tasks go in, bytes come out in the order of the tasks, whatever the number of workers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from ticketcli.data.augmentation import Augmentation, CropBoxes, Draws, pixel_rows
+from ticketcli.data.lazy import LazySet
+from ticketcli.data.order import Order
+from ticketcli.data.preparation import crop
+from ticketcli.errors import TicketError
+
+_AHEAD = 2  # tasks that each worker is given in advance
+
+
+class Prepared(Dataset[Any]):
+    """Task k: the k-th run of `batch` images, unaugmented: uint8 [B, S, S, C]."""
+
+    def __init__(self, images: LazySet, batch: int) -> None:
+        self.images, self.batch = images, batch
+
+    def __getitem__(self, task: int) -> Tensor:
+        stop = min((task + 1) * self.batch, len(self.images.labels))
+        return self.images.prepared(np.arange(task * self.batch, stop))
+
+
+class Augmented(Dataset[Any]):
+    """Task (epoch, step): the images of that batch, augmented: uint8 [B, S, S, C]."""
+
+    def __init__(self, images: LazySet, order: Order, kind: Augmentation) -> None:
+        self.images, self.order, self.kind = images, order, kind
+
+    def __getitem__(self, task: tuple[int, int]) -> Tensor:
+        epoch, step = task
+        chosen = self.order.chosen(epoch, step)
+        draws = Draws(self.order.seed, epoch, chosen)
+        if self.kind.resized:
+            return self._resized(chosen, CropBoxes(draws))
+        prepared = self.images.prepared(chosen)
+        pad = self.kind.padding
+        pixels = F.pad(prepared, (0, 0, pad, pad, pad, pad)).reshape(-1, prepared.shape[3])
+        places = np.arange(len(chosen))
+        return pixels[pixel_rows(self.kind, draws, places, *prepared.shape[1:3])].view(prepared.shape)
+
+    def _resized(self, chosen: Any, boxes: CropBoxes) -> Tensor:
+        made = []
+        for position, index in enumerate(chosen):
+            image = self.images.originals.read(int(index), self.images.size)
+            box = boxes.box(position, *image.shape[:2])
+            made.append(crop(image, box, mirrored=bool(boxes.mirrored[position]), size=self.images.size))
+        return torch.stack(made)
+
+
+class _Guarded(Dataset[Any]):
+    """An error with a name goes home as a value: raised in a worker it would arrive wrapped in tracebacks."""
+
+    def __init__(self, work: Any) -> None:
+        self.work = work
+
+    def __getitem__(self, task: Any) -> Any:
+        try:
+            return self.work[task]
+        except TicketError as error:
+            return error
+
+
+def _deaf(worker: int) -> None:
+    """Signals are for the main process, which saves and then ends its workers; a cluster sends them to all."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def stream(work: Any, tasks: Iterable[Any], n_workers: int, *, pinned: bool = False) -> Iterator[Any]:
+    """What `work[task]` is for each of the tasks, in their order. Closing the iterator ends the workers.
+
+    Args:
+        work: picklable; indexed by tasks.
+        tasks: may be endless.
+        n_workers: processes; 0 works in this one.
+        pinned: whether tensors come in page-locked memory, for faster copies to a GPU.
+
+    Raises:
+        TicketError: what the work raised; or a worker was killed.
+    """
+    loader = DataLoader(
+        _Guarded(work),
+        batch_size=None,
+        sampler=tasks,
+        num_workers=n_workers,
+        prefetch_factor=_AHEAD if n_workers else None,
+        pin_memory=pinned,
+        worker_init_fn=_deaf,
+        generator=torch.Generator(),  # so that the global one is left alone
+    )
+    made = iter(loader)
+    try:
+        while True:
+            try:
+                found = next(made)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
+                    raise
+                raise TicketError(
+                    f"a process that decodes images ended: {str(error).splitlines()[0]}",
+                    where="--workers",
+                    hint="--workers 0, or fewer; in a container also more shared memory (--shm-size)",
+                ) from None
+            if isinstance(found, TicketError):
+                raise found
+            yield found
+    finally:
+        del made  # its workers end with it

@@ -1,0 +1,224 @@
+"""What a run will take: every kind of step is really run, cut to a few training steps and a few measured images.
+
+Nothing is written. What a cut step makes is what the steps after it take in, so that shapes, memory and the time of a
+training step are real; only their number is calculated.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from ticketcli.canon import canonical
+from ticketcli.data.images import Splits
+from ticketcli.events import Progress
+from ticketcli.execute import Options, load_input, runner_of
+from ticketcli.machine import peak_memory, pick_device
+from ticketcli.plan import Step
+from ticketcli.recipe.configs import ImportConfig, PretrainConfig, PruneConfig, StageConfig, Training, TransferConfig
+from ticketcli.stages.job import Job, data_of, splits_of
+from ticketcli.store.codec import pack
+from ticketcli.training.yields import Loaded, Output, Produced
+from ticketcli.units import Duration
+
+_WARM, _TIMED = 2, 5  # training steps
+_SAMPLE = 64  # images of each part that are measured
+_STATES = 2  # generations of a step's saved state
+_SLOTS = {"sgd": 1, "adamw": 2}  # copies of the weights that the optimiser keeps
+_HEADER = 16_384  # bytes of names and manifest beside the values
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one step will take.
+
+    Attributes:
+        seconds: all of it.
+        n_steps: optimiser steps.
+        step_seconds: the median of the timed ones; None where nothing is trained.
+        disk: bytes that stay.
+        saved: bytes of saved states while it runs.
+    """
+
+    seconds: float = 0.0
+    n_steps: int = 0
+    step_seconds: float | None = None
+    disk: int = 0
+    saved: int = 0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The cost of every step by name, nothing for fresh ones; and the peak memory of measuring, in bytes."""
+
+    steps: Mapping[str, Cost]
+    memory: int
+    gpu_memory: int | None
+
+    @property
+    def seconds(self) -> float:
+        """Of all steps, one after the other."""
+        return sum(cost.seconds for cost in self.steps.values())
+
+    @property
+    def disk(self) -> int:
+        """Bytes: all that stays, and the largest saved state."""
+        return sum(cost.disk for cost in self.steps.values()) + max((c.saved for c in self.steps.values()), default=0)
+
+
+def estimate(steps: Sequence[Step], options: Options) -> Estimate:
+    """Measure each kind of step of a recipe once; `steps` come in an order in which inputs come first.
+
+    Raises:
+        InputMissing: a file or an image set is not there.
+    """
+    measured = _Measurements(options)
+    costs = {step.name: measured.cost(step) for step in steps}
+    gpu = torch.cuda.max_memory_allocated(measured.device) if measured.device.type == "cuda" else None
+    return Estimate(costs, peak_memory(), gpu)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """What a cut step made, its bytes on disk, and how long its parts took in seconds."""
+
+    outputs: Mapping[str, Loaded]
+    disk: int
+    setup: float
+    step: float | None
+    measuring: float
+
+
+class _Measurements:
+    """The cut steps so far, by kind of work: seeds of one recipe share theirs."""
+
+    def __init__(self, options: Options) -> None:
+        self.options, self.device = options, pick_device(options.device)
+        self.cuts: dict[str, _Cut] = {}
+        self.of_step: dict[str, str] = {}  # step -> its kind of work
+
+    def cost(self, step: Step) -> Cost:
+        """Run a step, cut short, unless its kind is known; what is fresh costs nothing."""
+        config = step.recipe.config
+        sources = {role: self.of_step.get(ref.step, str(ref)) for role, ref in step.recipe.refs.items()}
+        settings = {key: value for key, value in config.resolved().items() if key not in ("seed", *step.recipe.refs)}
+        kind = canonical([step.spec.name, settings, sources])
+        self.of_step[step.name] = kind
+        if kind not in self.cuts:
+            self.cuts[kind] = self._run(step)
+        return Cost() if step.state == "fresh" else self._calculate(step, self.cuts[kind])
+
+    def _job(self, step: Step, config: StageConfig, sample: int | None) -> Job[Any]:
+        inputs = {}
+        for role, ref in step.recipe.refs.items():
+            if ref.path is not None:
+                inputs[role] = load_input(str(ref), step.inputs[role].artifact)
+            elif not step.spec.config.references()[role].series:  # the count of a layer changes no time
+                made = self.cuts[self.of_step[ref.step]].outputs
+                inputs[role] = made.get(ref.output) or next(iter(made.values()))
+        units = step.spec.units(config)
+        return Job(config, inputs, {}, units, None, None, self.device, self.options.sources, sample)
+
+    def _run(self, step: Step) -> _Cut:
+        job = self._job(step, _cut_short(step.recipe.config), _SAMPLE)
+        outputs: dict[str, Loaded] = {}
+        disk = 0
+        started = time.perf_counter()
+        times = [started]
+        with closing(runner_of(step.spec)(job)) as events:
+            for event in events:
+                if isinstance(event, Progress):
+                    times.append(time.perf_counter())
+                elif isinstance(event, Produced):
+                    outputs |= {output.name: _loaded(output, job) for output in event.outputs}
+                    disk += sum(map(_bytes, event.outputs))
+        ended = time.perf_counter()
+        if len(times) == 1:
+            return _Cut(outputs, disk, 0.0, None, ended - started)
+        gaps = [after - before for before, after in pairwise(times[1 + _WARM :])]
+        return _Cut(outputs, disk, times[1] - started, statistics.median(gaps), ended - times[-1])
+
+    def _calculate(self, step: Step, cut: _Cut) -> Cost:
+        config, n_units = step.recipe.config, len(step.todo)
+        if not hasattr(config, "data") or isinstance(config, ImportConfig):
+            return Cost(cut.setup + cut.measuring, disk=cut.disk)
+        job = self._job(step, config, None)
+        images = _images_of(job, cut)
+        transfers = isinstance(config, TransferConfig)
+        parts = ["validation", "test"] if transfers else [getattr(config, "split", "validation")]
+        n_images = sum(len(getattr(images, part).labels) for part in parts)
+        n_sampled = sum(min(_SAMPLE, len(getattr(images, part).labels)) for part in parts)
+        seconds = cut.setup + n_units * cut.measuring * n_images / max(1, n_sampled)
+        if not isinstance(config, Training) or cut.step is None:
+            return Cost(seconds, disk=cut.disk)
+        n_train = len(images.train.labels)
+        n_steps = sum(length.iterations(max(1, n_train // min(config.batch, n_train))) for length in _lengths(step))
+        weights = max(map(_weights, cut.outputs.values()))
+        saved = _STATES * (1 + _SLOTS[config.optimizer]) * weights
+        n_written = len(config.keep) + 1 if isinstance(config, PretrainConfig) else n_units
+        disk = n_written * cut.disk
+        if isinstance(config, PruneConfig) and not config.goes_on and any(unit.series is None for unit in step.todo):
+            disk += weights  # rewound rounds cost their masks, the healed ticket has weights of its own
+        return Cost(seconds + n_steps * cut.step, n_steps, cut.step, disk, saved)
+
+
+def _cut_short(config: StageConfig) -> StageConfig:
+    """The same work, with one round and as many training steps as are timed."""
+    few = Duration(_WARM + _TIMED + 1, "it")
+    if isinstance(config, PruneConfig):
+        short: dict[str, Any] = {"finetune": few, "first_finetune": True, "rounds": 1, "heal": Duration(0, "it"),
+                                 "recalibrate_bn": min(config.recalibrate_bn, _SAMPLE), "like": "",
+                                 "to_sparsity": None if config.schedule == "lth" else config.to_sparsity}  # fmt: skip
+        return config.model_copy(update=short)
+    if isinstance(config, PretrainConfig):
+        return config.model_copy(update={"epochs": few, "keep": ()})
+    if isinstance(config, Training):
+        return config.model_copy(update={"epochs": few})
+    return config
+
+
+def _lengths(step: Step) -> Iterator[Duration]:
+    """The trainings that are left to do."""
+    config = step.recipe.config
+    if not isinstance(config, PruneConfig):
+        yield getattr(config, "epochs", Duration(0, "it"))
+        return
+    for unit in step.todo:
+        first = unit.series == "1" and not config.first_finetune
+        if unit.series is not None:
+            yield Duration(0, "it") if first else config.finetune
+        else:
+            yield config.healing
+            if config.schedule == "gmp":
+                yield from [config.finetune] * (config.rounds - (not config.first_finetune))
+
+
+def _images_of(job: Job[Any], cut: _Cut) -> Splits:
+    """The images that a step works on, at the size that it works at."""
+    about = [item.about for item in (*job.inputs.values(), *cut.outputs.values())]
+    size = next(int(one["image_size"]) for one in reversed(about) if "image_size" in one)
+    source = next((one for one in about if one.get("data")), {})
+    return splits_of(job, data_of(job.config.data, source), size)
+
+
+def _loaded(output: Output, job: Job[Any]) -> Loaded:
+    values = job.inputs[output.values].values if isinstance(output.values, str) else output.values
+    return Loaded(output.name, output.kind, output.about, values, output.mask)
+
+
+def _weights(item: Loaded) -> int:
+    return sum(value.nbytes for value in item.values.values() if isinstance(value, torch.Tensor))
+
+
+def _bytes(output: Output) -> int:
+    """What an output takes on disk; values that another step's file holds take nothing."""
+    mask = sum(bits.nbytes for bits in pack(output.mask).values()) if output.mask is not None else 0
+    values = {} if isinstance(output.values, str) else output.values
+    return sum(value.nbytes for value in values.values() if isinstance(value, torch.Tensor)) + mask + _HEADER

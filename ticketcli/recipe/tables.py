@@ -1,0 +1,217 @@
+"""`report:`: which results a recipe compares, in one table or several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from ticketcli.errors import UsageError, UsageErrors, did_you_mean
+from ticketcli.recipe.config import Config, Names
+from ticketcli.recipe.for_each import Label, Variables
+
+STEP = "step"  # the row variable that a table of several steps has beside those of for_each
+REPLICATE = "seed"  # the variable that makes replicates unless over: says otherwise
+STAGES = ("transfer", "evaluate", "prune")
+METRICS = {"transfer": ("test.top1",), "evaluate": ("top1",), "prune": ("healed.top1", "healed.psnr")}
+
+
+def _names(value: object) -> object:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+def _numbers(value: object) -> object:
+    return (value,) if isinstance(value, int | float) else tuple(value) if isinstance(value, list) else value
+
+
+def _text(value: object) -> object:
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _texts(value: object) -> object:
+    return tuple(_text(one) for one in value) if isinstance(value, list) else value
+
+
+def _words(value: object) -> object:
+    return {str(key): words for key, words in value.items()} if isinstance(value, dict) else value
+
+
+OneOrMore = Annotated[Names, BeforeValidator(_names)]
+
+
+class TableConfig(Config):
+    """One table of results: a row for each value of `rows`; mean, spread and interval over the replicates `over`."""
+
+    table: OneOrMore = Field(description="the steps whose results are shown: transfer, evaluate or prune")
+    rows: OneOrMore | None = Field(None, description="the variables that make the rows; all but `over` when absent")
+    over: OneOrMore | None = Field(None, description="the variables that make the replicates; seed when absent")
+    metric: OneOrMore = Field((), description="what is shown, dotted as in the manifest; top-1 when absent")
+    against: Annotated[str, BeforeValidator(_text)] = Field(
+        "", description="the row value that every row is compared with, in pairs"
+    )
+    compare: Annotated[Names, BeforeValidator(_texts)] = Field(
+        (), description="two row values whose paired difference is told in words"
+    )
+    at: Annotated[tuple[float, ...], BeforeValidator(_numbers)] = Field(
+        (), description="prune: sparsities to interpolate to, linearly between neighbouring rounds"
+    )
+    labels: Annotated[dict[str, str], BeforeValidator(_words)] = Field(
+        default_factory=dict, description="row value -> words for people"
+    )
+
+
+def parse_tables(raw: object) -> dict[str, TableConfig]:
+    """Tables by name from `report:`, which is one table, or has `tables:` with one table a name.
+
+    Raises:
+        UsageErrors: everything that is wrong with it.
+    """
+    if not raw:
+        return {}
+    assert isinstance(raw, dict)
+    if "tables" not in raw:
+        return {"": TableConfig.parse(raw, where="report")}
+    several = raw["tables"]
+    if len(raw) > 1 or not isinstance(several, dict) or not several:
+        raise UsageError("report has tables: and other keys, or no table in it", where="report",
+                         hint="report: {tables: {first: {table: STEP}, second: {table: STEP}}}")  # fmt: skip
+    errors: list[UsageError] = []
+    tables = {}
+    for name, one in several.items():
+        where = f"report.tables.{name}"
+        try:
+            if not isinstance(one, dict):
+                raise UsageError("a table is a mapping", where=where, hint="{table: STEP}")
+            tables[str(name)] = TableConfig.parse(one, where=where)
+        except UsageErrors as found:
+            errors.extend(found.errors)
+        except UsageError as found:
+            errors.append(found)
+    if errors:
+        raise UsageErrors(errors)
+    return tables
+
+
+def where_of(name: str) -> str:
+    """Where a table stands in the recipe, for errors."""
+    return f"report.tables.{name}" if name else "report"
+
+
+def check_table(
+    config: TableConfig,
+    where: str,
+    stages: Mapping[str, str],
+    instances: Mapping[str, Sequence[Variables]],
+    *,
+    as_written: bool,
+) -> None:
+    """Refuse a table of what the recipe does not have.
+
+    Args:
+        config: the table.
+        where: its place in the recipe.
+        stages: step -> its stage.
+        instances: step -> the variables of each of its repetitions.
+        as_written: nothing was overridden; else row values that are gone are no mistake.
+
+    Raises:
+        UsageError: the first thing that does not fit.
+    """
+    for step in config.table:
+        if step not in stages:
+            raise UsageError(f"no step '{step}'", where=f"{where}.table", hint=did_you_mean(step, stages))
+        if stages[step] not in STAGES:
+            raise UsageError(
+                f"'{step}' is a {stages[step]} step, which makes no results",
+                where=f"{where}.table", hint="name a step of " + ", ".join(STAGES),
+            )  # fmt: skip
+    if len({stages[step] for step in config.table}) != 1:
+        raise UsageError("steps of different stages, or none, in one table", where=f"{where}.table")
+    if len(set(config.table)) != len(config.table):
+        raise UsageError("a step twice in one table", where=f"{where}.table")
+    if len(config.table) > 1 and any(STEP in variables for step in config.table for variables in instances[step]):
+        raise UsageError("'step' tells the steps of a table apart", where=where, hint="call the variable otherwise")
+    values = values_of(config, instances)
+    _check_variables(config, where, values)
+    if config.at and stages[config.table[0]] != "prune":
+        raise UsageError("at is for tables of pruning rounds", where=f"{where}.at")
+    if any(not 0 <= sparsity < 1 for sparsity in config.at):
+        raise UsageError("a sparsity is a share, from 0 to below 1", where=f"{where}.at", hint="0.8 for 80 %")
+    if len(config.compare) not in (0, 2) or len(set(config.compare)) != len(config.compare):
+        raise UsageError(
+            f"compare has {len(set(config.compare))} values", where=f"{where}.compare", hint="name two rows"
+        )
+    if as_written:
+        rows = {name: values[name] for name in row_variables(config, values)}
+        for key, wanted in (("compare", config.compare), ("against", (config.against,) if config.against else ())):
+            for text in wanted:
+                find_value(text, rows, where=f"{where}.{key}")
+        if len({find_value(text, rows, where=where)[0] for text in config.compare}) > 1:
+            raise UsageError("compare names values of two variables", where=f"{where}.compare")
+
+
+def _check_variables(config: TableConfig, where: str, values: Mapping[str, Sequence[Label]]) -> None:
+    for key in ("rows", "over"):
+        for name in getattr(config, key) or ():
+            if name not in values:
+                raise UsageError(
+                    f"'{', '.join(config.table)}' is not repeated over '{name}'",
+                    where=f"{where}.{key}",
+                    hint=did_you_mean(name, values),
+                )
+    rows, over = row_variables(config, values), over_variables(config, values)
+    for name in values:
+        if name in rows and name in over:
+            raise UsageError(f"'{name}' makes rows and replicates", where=f"{where}.over", hint="take it out of one")
+        if name not in rows and name not in over:
+            raise UsageError(
+                f"'{name}' makes neither rows nor replicates, so the table would pool it",
+                where=where, hint=f"add '{name}' to rows: or to over:",
+            )  # fmt: skip
+
+
+def values_of(config: TableConfig, instances: Mapping[str, Sequence[Variables]]) -> dict[str, list[Label]]:
+    """Variable -> the values it takes among the table's steps, in order; with `step` first where there are several."""
+    found: dict[str, list[Label]] = {STEP: list(config.table)} if len(config.table) > 1 else {}
+    for step in config.table:
+        for variables in instances[step]:
+            for name, label in variables.items():
+                known = found.setdefault(name, [])
+                if label not in known:
+                    known.append(label)
+    return found
+
+
+def over_variables(config: TableConfig, values: Iterable[str]) -> tuple[str, ...]:
+    """The variables that make the replicates."""
+    if config.over is not None:
+        return config.over
+    return tuple(name for name in values if name == REPLICATE and name not in (config.rows or ()))
+
+
+def row_variables(config: TableConfig, values: Iterable[str]) -> tuple[str, ...]:
+    """The variables that make the rows."""
+    if config.rows is not None:
+        return config.rows
+    names = list(values)
+    over = over_variables(config, names)
+    return tuple(name for name in names if name not in over)
+
+
+def find_value(text: str, rows: Mapping[str, Sequence[Any]], *, where: str) -> tuple[str, Any]:
+    """The row variable and value that `text` means: a value that only one of them has, or ``variable=value``.
+
+    Raises:
+        UsageError: none has it, or several do.
+    """
+    name, _, value = text.partition("=")
+    found = [(row, label) for row, labels in rows.items() for label in labels if str(label) == text]
+    found = found or [(name, label) for label in rows.get(name, ()) if str(label) == value]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = " or ".join(f"{row}={label}" for row, label in found)
+        raise UsageError(f"'{text}' could be several rows", where=where, hint=f"write {several}")
+    known = [str(label) for labels in rows.values() for label in labels]
+    raise UsageError(f"no row '{text}'", where=where, hint=did_you_mean(text, known))

@@ -1,0 +1,77 @@
+"""How a table was made: command, recipe, seeds, versions, machine, time; in words that name no folder and no host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ticketcli.recipe.recipe import Recipe
+from ticketcli.report.survey import Survey
+from ticketcli.store.manifest import UnitRecord
+from ticketcli.units import human_seconds
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What has to be known to make a table again.
+
+    Attributes:
+        command: what was typed; "" for a folder that no recipe made.
+        recipe: digest of all steps with their settings; words and tables are not in it.
+        seeds: of all steps.
+        versions: of ticketcli and torch.
+        machines: the device in general words, with CPU capability and threads.
+        seconds: computing, summed over all units.
+        days: first and last day on which a unit was finished.
+    """
+
+    command: str
+    recipe: str
+    seeds: tuple[int, ...]
+    versions: tuple[str, ...]
+    machines: tuple[str, ...]
+    seconds: float
+    days: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return asdict(self)
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Name and words of all that is known."""
+        found = [
+            ("command", self.command),
+            ("recipe", f"{self.recipe[:12]}, seeds {', '.join(map(str, self.seeds))}"),
+            ("versions", "; ".join(self.versions)),
+            ("machine", "; ".join(self.machines)),
+            ("made", f"{' to '.join(self.days)}, {human_seconds(self.seconds)} of computing" if self.days else ""),
+        ]
+        return [(name, words) for name, words in found if words]
+
+
+def provenance(recipe: Recipe, found: Survey, command: str) -> Provenance:
+    """Gather it from the finished units of the recipe's steps."""
+    units = [unit for step in recipe.steps for unit in found.units.get(step.name, {}).values()]
+    days = sorted({unit.finished[:10] for unit in units})
+    return Provenance(
+        command,
+        recipe.digest,
+        tuple(sorted({step.config.seed for step in recipe.steps})),
+        _distinct(f"ticketcli {unit.environment.get('ticketcli', '?')}, torch {unit.environment.get('torch', '?')}"
+                  for unit in units),
+        _distinct(_machine(unit) for unit in units),
+        sum(unit.seconds for unit in units),
+        (days[0], days[-1]) if len(days) > 1 else tuple(days),
+    )  # fmt: skip
+
+
+def _distinct(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(words))
+
+
+def _machine(unit: UnitRecord) -> str:
+    known = unit.environment
+    processor = f"{known.get('machine', '')} CPU ({known.get('cpu', '')}), {known.get('threads', '?')} threads"
+    device = str(known.get("device", "cpu"))
+    return processor if device.startswith("cpu") else f"{device}, {processor}"

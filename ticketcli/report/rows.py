@@ -1,0 +1,115 @@
+"""The rows of a results table, what their replicates have in common, and how two rows differ pair by pair."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ticketcli.recipe.for_each import Label
+from ticketcli.recipe.recipe import Recipe, RecipeStep
+from ticketcli.recipe.tables import STEP, TableConfig
+from ticketcli.report.intervals import Summary, summarize
+from ticketcli.report.observations import Observation, Point, observe
+from ticketcli.report.survey import Survey
+
+Pair = tuple[Observation, Observation]
+
+
+@dataclass(frozen=True)
+class Row:
+    """All replicates of one choice of the row variables, at one round where the rows are rounds.
+
+    Attributes:
+        key: row variable -> label.
+        point: the round, or the sparsity interpolated to; "" where the rows are no rounds.
+        observations: the replicates that are there, those of equal steps too.
+    """
+
+    key: Mapping[str, Label]
+    point: Point
+    observations: tuple[Observation, ...]
+
+    @property
+    def measured(self) -> list[Observation]:
+        """One observation for each step that was run: a step that equals another adds no evidence."""
+        return list({one.real: one for one in reversed(self.observations)}.values())[::-1]
+
+    def values(self, name: str) -> list[float]:
+        """The measured values of a metric."""
+        return [one.metrics[name] for one in self.measured if name in one.metrics]
+
+    def summary(self, name: str) -> Summary:
+        """Mean, spread and interval of a metric."""
+        return summarize(self.values(name))
+
+    def mean(self, name: str) -> float | None:
+        """The mean of a metric, or None."""
+        values = self.values(name)
+        return statistics.fmean(values) if values else None
+
+    @property
+    def interpolated(self) -> bool:
+        """Whether any value of this row was not measured."""
+        return any(one.interpolated for one in self.observations)
+
+
+def rows_of(config: TableConfig, variables: Sequence[str], recipe: Recipe, found: Survey) -> list[Row]:
+    """The rows, in the order of the recipe; those without a replicate yet are there, and empty."""
+    points: dict[tuple[Label, ...], dict[Point, list[Observation]]] = {}
+    for group in config.table:
+        for step in recipe.instances[group]:
+            inner = points.setdefault(tuple(key_of(step, variables).values()), {})
+            for point in config.at or (() if step.stage == "prune" else ("",)):
+                inner.setdefault(point, [])
+            for one in observe(step, recipe, found, config.at):
+                inner.setdefault(one.point, []).append(one)
+    return [
+        Row(dict(zip(variables, key, strict=True)), point, tuple(inner[point]))
+        for key, inner in points.items()
+        for point in sorted(inner, key=_order)
+    ]
+
+
+def _order(point: Point) -> tuple[bool, float, str]:
+    """Rounds by number, then what is no round by name."""
+    return (True, 0.0, point) if isinstance(point, str) else (False, point, "")
+
+
+def key_of(step: RecipeStep, variables: Sequence[str]) -> dict[str, Label]:
+    """The labels of a step that make its row; None for a variable that it does not depend on."""
+    return {name: step.group if name == STEP else step.variables.get(name) for name in variables}
+
+
+def pairs(first: Row, second: Row, over: Sequence[str]) -> list[Pair]:
+    """The replicates of both rows whose `over` variables are equal; never by position.
+
+    A step that does not depend on a variable fits all of its values. A pair of the same two runs counts once, and a
+    run is not paired with itself: that difference is 0 whatever was measured.
+    """
+    found: dict[tuple[str, str], Pair] = {}
+    for one in first.observations:
+        for other in second.observations:
+            shared = [name for name in over if name in one.variables and name in other.variables]
+            if one.real != other.real and all(one.variables[name] == other.variables[name] for name in shared):
+                found.setdefault((one.real, other.real), (one, other))
+    return list(found.values())
+
+
+def difference(matched: Sequence[Pair], name: str) -> Summary:
+    """What the first of each pair has more than the second: mean, spread, interval and p of the paired differences."""
+    both = [(one.metrics[name], other.metrics[name]) for one, other in matched
+            if name in one.metrics and name in other.metrics]  # fmt: skip
+    scale = max((abs(value) for pair in both for value in pair), default=0.0)
+    return summarize([one - other for one, other in both], scale=scale)
+
+
+def leans_on_one(matched: Sequence[Pair]) -> bool:
+    """Whether a run stands in several pairs, so that its own chance is in all of them."""
+    return any(len({pair[side].real for pair in matched}) < len(matched) for side in (0, 1))
+
+
+def partner(row: Row, rows: Sequence[Row], variable: str, label: Label) -> Row | None:
+    """The row that differs from this one in one variable alone, which has this label there."""
+    wanted = {**row.key, variable: label}
+    return next((other for other in rows if other.key == wanted and other.point == row.point), None)
