@@ -1,27 +1,27 @@
+import hashlib
+
 import pytest
 import torch
 
 from ticketcli.errors import UsageError
-from ticketcli.models.architectures import ARCHITECTURES, build_encoder
+from ticketcli.models.architectures import build_encoder
 from ticketcli.models.cost import parameters
-from ticketcli.models.decoder import Decoder, build_decoder
+from ticketcli.models.decoder import Decoder, Enlarge, UpBottleneck, build_decoder
 from ticketcli.tensors.seeds import generator
 
 HINTS = ("layer3", "layer4")
 
 
-def pair(hints=HINTS, width=1.0, arch="resnet_small"):
+def pair(hints=HINTS, width=1.0, arch="resnet_small", size=32):
     encoder = build_encoder(arch, n_classes=5, seed=0)
-    size = ARCHITECTURES[arch].image_size
     return encoder, build_decoder(encoder, image_size=size, hints=hints, width=width, seed=0)
 
 
-@pytest.mark.parametrize("arch", list(ARCHITECTURES))
 @pytest.mark.parametrize("hints", [(), ("layer4",), HINTS, ("layer2", "layer3"), ("layer1",)])
 @pytest.mark.parametrize("width", [1.0, 0.25, 0.125])
-def test_an_image_goes_round_in_its_own_shape(arch, hints, width):
-    encoder, decoder = pair(hints, width, arch)
-    images = torch.randn(2, 3, ARCHITECTURES[arch].image_size, ARCHITECTURES[arch].image_size)
+def test_an_image_goes_round_in_its_own_shape(hints, width):
+    encoder, decoder = pair(hints, width)
+    images = torch.randn(2, 3, 32, 32)
     assert decoder(encoder.taps(images), t=0.1).shape == images.shape
 
 
@@ -87,6 +87,13 @@ def test_an_unknown_hint_is_refused_with_a_suggestion():
     with pytest.raises(UsageError, match="no tap 'layer5'") as caught:
         pair(hints=("layer5",))
     assert "did you mean" in caught.value.hint
+    assert "hints: [layer3, layer4]" in caught.value.hint
+
+
+def test_a_net_of_three_stages_names_hints_that_it_has():
+    with pytest.raises(UsageError, match="no tap 'layer4'") as caught:
+        pair(arch="resnet20")
+    assert "hints: [layer2, layer3]" in caught.value.hint
 
 
 def leaves(**shapes):
@@ -125,9 +132,70 @@ def test_blocks_are_never_narrower_than_eight_channels_inside():
     assert strided(width=0.125).layer1[0].conv1.out_channels == 8
 
 
-def test_an_image_that_doubling_does_not_reach_is_refused():
-    with pytest.raises(UsageError, match="cannot upsample from 8 to 33 pixels"):
-        strided(image_size=33)
+@pytest.mark.parametrize("arch", ["resnet_small", "resnet18"])
+@pytest.mark.parametrize("size", [28, 33, 75])
+def test_sides_that_no_stride_divides_are_rebuilt_too(arch, size):
+    encoder, decoder = pair((), 0.125, arch, size)
+    taps = encoder.taps(torch.randn(2, 3, size, size))
+    x = taps["layer4"]
+    for name in ("layer4", "layer3", "layer2", "layer1"):
+        x = decoder.get_submodule(name)(x)
+        assert x.shape[2:] == taps[name].shape[2:]
+    assert decoder(taps, t=0.1).shape == (2, 3, size, size)
+
+
+def test_where_an_encoder_strode_over_an_odd_side_each_pixel_comes_from_the_one_that_saw_it():
+    """A stride of 2 over 15 pixels gives 8, and pixel i lies under output i // 2, at both ends."""
+    row = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 1, 8, 8)
+    assert Enlarge.between(8, 15)(row)[0, 0, 0].tolist() == [place // 2 for place in range(15)]
+    assert Enlarge.between(150, 299)(torch.arange(150.0).view(1, 1, 1, 150).expand(1, 1, 150, 150))[
+        0, 0, 0
+    ].tolist() == [place // 2 for place in range(299)]
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_a_whole_factor_repeats_each_pixel(scale):
+    x = torch.randn(2, 3, 5, 5)
+    wanted = x.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    assert torch.equal(Enlarge.between(5, 5 * scale)(x), wanted)
+
+
+def test_what_the_stem_strode_costs_no_more_at_the_image_than_before_it():
+    tail = strided().tail
+    assert [stage[0].conv2.out_channels for stage in tail] == [8, 8]  # never fewer than eight
+    wide = Decoder({"layer1": (64, 8)}, (1,), image_size=32, hints=(), width=1.0, draw=generator(0, "x")).tail
+    assert [stage[0].conv2.out_channels for stage in wide] == [32, 16]
+
+
+def test_a_net_of_bottlenecks_is_mirrored_by_bottlenecks_a_quarter_as_wide_inside():
+    decoder = pair((), 1.0, "resnet50_3x3")[1]
+    assert len(decoder.layer3) == 6
+    block = decoder.layer3[0]
+    assert [block.get_submodule(name).weight.shape[:2] for name in ("conv1", "conv2", "conv3")] == [
+        (256, 2048), (256, 256), (1024, 256)
+    ]  # fmt: skip
+    assert block.conv2.kernel_size == (3, 3)
+    assert pair((), 0.25, "resnet50_3x3")[1].layer3[0].conv2.in_channels == 64
+
+
+def test_a_bottleneck_enlarges_before_its_3x3_convolution():
+    block = UpBottleneck(4, 2, 4, Enlarge.between(5, 10)).eval()
+    seen = []
+    block.conv2.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+    assert block(torch.randn(1, 4, 5, 5)).shape == (1, 4, 10, 10)
+    assert seen == [(1, 2, 10, 10)]
+
+
+def test_the_first_draw_of_earlier_versions_is_still_drawn():
+    encoder, decoder = pair(width=0.25)
+    assert (digest_of(encoder), digest_of(decoder)) == ("e434b5f1ad0467b5", "b9a4f76216756dbf")
+    encoder.new_head(7, generator(0, "head"))
+    assert digest_of(encoder) == "2f34bb25af461b79"
+
+
+def digest_of(module):
+    values = (name.encode() + value.numpy().tobytes() for name, value in module.state_dict().items())
+    return hashlib.sha256(b"".join(values)).hexdigest()[:16]
 
 
 def test_a_hint_named_twice_is_refused():
@@ -141,3 +209,8 @@ def test_the_same_seed_gives_the_same_decoder_and_leaves_the_global_generator_al
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
     assert not torch.equal(strided().head.weight, strided(draw=generator(1, "x")).head.weight)
+
+
+def test_a_border_that_the_stem_cut_off_is_made_good():
+    decoder = Decoder({"layer1": (8, 30)}, (1,), image_size=32, hints=(), width=1.0, draw=generator(0, "x"))
+    assert decoder(leaves(layer1=(2, 8, 30, 30)), t=0.1).shape == (2, 3, 32, 32)

@@ -13,7 +13,7 @@ DEFAULTS = {
     ("train-decoder", 1): "16eb364741eaa285",
     ("prune", 2): "35bcf0f0f00b9148",
     ("rewind", 1): "2347ba4a4f5e3c4c",
-    ("transfer", 1): "637e021f44f45f99",
+    ("transfer", 1): "bf0a6b104fd5dd9b",
     ("evaluate", 1): "db768b39c721e802",
 }
 

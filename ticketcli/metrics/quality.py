@@ -45,8 +45,8 @@ def quality(
     decibels = {"psnr": 0.0, "psnr_without_hints": 0.0}
     with evaluating(encoder) if rebuild is None else evaluating(encoder, rebuild.decoder):
         for images, labels in batches:
-            taps = encoder.taps(images)
-            correct += int((encoder.classify(taps[next(reversed(taps))]).argmax(dim=1) == labels).sum())
+            taps, logits = encoder.taps_and_logits(images)
+            correct += int((logits.argmax(dim=1) == labels).sum())
             n += len(labels)
             if rebuild is not None:
                 wanted = rebuild.denormalize(images).clamp(0, 1)

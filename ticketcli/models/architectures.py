@@ -1,48 +1,80 @@
-"""The table of architectures: one line each; what can be pruned; a fresh head."""
+"""The table of architectures: one line each; and which of a network's weights can be pruned."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import nn
 
-from ticketcli.errors import UsageError, did_you_mean
-from ticketcli.models.resnet import ResNet, initialise
+from ticketcli.errors import MismatchError, UsageError, did_you_mean
+from ticketcli.models import timm_encoder
+from ticketcli.models.encoder import Encoder
+from ticketcli.models.resnet import ResNet, Shape
+from ticketcli.store.mask import Mask
 from ticketcli.tensors.seeds import generator
+
+SMALL_STEM = "_3x3"
 
 
 @dataclass(frozen=True)
 class Architecture:
     """How to build a network, and the side in pixels of the images it is for."""
 
-    build: Callable[[int, torch.Generator], ResNet]
+    build: Callable[[int, torch.Generator], Encoder]
     image_size: int
     summary: str
 
 
-ARCHITECTURES: Mapping[str, Architecture] = {
-    "resnet_small": Architecture(
-        lambda n_classes, draw: ResNet((16, 32, 64, 128), (1, 1, 1, 1), n_classes, draw),
-        32,
-        "0.3 M weights, 4 stages of one block",
-    ),
-}
+def _resnet(shape: Shape, image_size: int, summary: str) -> Architecture:
+    return Architecture(lambda n_classes, draw: ResNet(shape, n_classes, draw), image_size, summary)
+
+
+def _table() -> dict[str, Architecture]:
+    small = Shape((1, 1, 1, 1), (16, 32, 64, 128), stem=3)
+    table = {"resnet_small": _resnet(small, 32, "0.3 M weights, 4 stages of one block")}
+    imagenet = {
+        "resnet18": (Shape((2, 2, 2, 2)), "11.7 M"),
+        "resnet34": (Shape((3, 4, 6, 3)), "21.8 M"),
+        "resnet50": (Shape((3, 4, 6, 3), block="bottleneck"), "25.6 M"),
+        "resnet101": (Shape((3, 4, 23, 3), block="bottleneck"), "44.5 M"),
+        "resnet152": (Shape((3, 8, 36, 3), block="bottleneck"), "60.2 M"),
+    }
+    for name, (shape, weights) in imagenet.items():
+        table[name] = _resnet(shape, 224, f"{weights} weights with 1000 classes, torchvision's")
+    for name, (shape, _) in imagenet.items():
+        table[name + SMALL_STEM] = _resnet(replace(shape, stem=3), 32, f"{name} with a 3x3 stem and no max-pool")
+    for depth, weights in {20: "0.27 M", 32: "0.46 M", 44: "0.66 M", 56: "0.85 M"}.items():
+        cifar = Shape(3 * ((depth - 2) // 6,), (16, 32, 64), stem=3, shortcut="padding")
+        table[f"resnet{depth}"] = _resnet(cifar, 32, f"{weights} weights, CIFAR's, shortcuts without parameters")
+    return table
+
+
+ARCHITECTURES: Mapping[str, Architecture] = _table()
 
 
 def architecture(arch: str) -> Architecture:
-    """The table's row.
+    """The architecture of this name: one of the table, or `timm:NAME`.
 
     Raises:
-        UsageError: unknown architecture.
+        UsageError: unknown architecture, or timm is not installed.
     """
+    if arch.startswith(timm_encoder.PREFIX):
+        name = arch.removeprefix(timm_encoder.PREFIX)
+        size = timm_encoder.image_size_of(name)
+        return Architecture(
+            lambda n_classes, draw: timm_encoder.TimmEncoder(name, n_classes, draw), size, f"timm's {name}"
+        )
     if arch not in ARCHITECTURES:
-        raise UsageError(f"unknown architecture '{arch}'", where="arch", hint=did_you_mean(arch, ARCHITECTURES))
+        raise UsageError(
+            f"unknown architecture '{arch}'", where="arch", hint=did_you_mean(arch, [*ARCHITECTURES, "timm:NAME"])
+        )
     return ARCHITECTURES[arch]
 
 
-def build_encoder(arch: str, *, n_classes: int, seed: int) -> ResNet:
+def build_encoder(arch: str, *, n_classes: int, seed: int) -> Encoder:
     """A network of a known architecture with a seeded random draw of its weights.
 
     Raises:
@@ -51,20 +83,40 @@ def build_encoder(arch: str, *, n_classes: int, seed: int) -> ResNet:
     return architecture(arch).build(n_classes, generator(seed, "encoder"))
 
 
-def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Name -> the weight of every convolution but the stem; BatchNorm and the head never.
+def prunable(model: Encoder, what: Literal["auto", "weights"] = "auto") -> dict[str, nn.Parameter]:
+    """Name -> weight matrix that pruning may thin out; BatchNorm, biases and embeddings never.
 
-    Source: the paper's [1], whose pruning it follows.
+    Args:
+        model: the network.
+        what: `weights`: every convolution and linear layer; `auto`: those but the stem and the head, which in a ResNet
+            leaves every convolution but the stem, as in the paper's [1].
     """
+    spared = () if what == "weights" else (*model.stem_names, *model.head_names)
     return {
         f"{name}.weight": part.get_parameter("weight")
         for name, part in model.named_modules()
-        if isinstance(part, nn.Conv2d) and name != "conv1"
+        if isinstance(part, (nn.Conv2d, nn.Linear)) and not _within(name, spared)
     }
 
 
-def new_head(model: ResNet, n_classes: int, draw: torch.Generator) -> None:
-    """Replace the classifier by a fresh one of `n_classes`."""
-    with torch.random.fork_rng(devices=[]):  # the global generator is not touched
-        model.fc = nn.Linear(model.fc.in_features, n_classes)
-    initialise(model.fc, draw)
+def _within(name: str, parts: tuple[str, ...]) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
+
+
+def masked_parameters(model: nn.Module, mask: Mask) -> dict[str, nn.Parameter]:
+    """Name -> parameter, for each that the mask names: what was pruned, whatever could have been.
+
+    Raises:
+        MismatchError: the network lacks one, or its shape differs; names it.
+    """
+    own = dict(model.named_parameters())
+    for name, shape in mask.shapes.items():
+        if name not in own:
+            raise MismatchError(
+                f"the mask is about '{name}', which the network has not",
+                where=name,
+                hint="use a mask made for this architecture",
+            )
+        if tuple(own[name].shape) != tuple(shape):
+            raise MismatchError(f"the mask is {tuple(shape)}, the network's is {tuple(own[name].shape)}", where=name)
+    return {name: own[name] for name in mask}

@@ -1,81 +1,168 @@
-"""ResNets with torchvision's parameter names, named taps, and a stem for 32-pixel images.
+"""ResNets with torchvision's parameter names and named taps: for ImageNet, for small images, and CIFAR's own.
 
-Source: He et al., "Deep Residual Learning for Image Recognition", 2016; names as torchvision has them.
+Source: He et al., "Deep Residual Learning for Image Recognition", 2016; names and the place of the stride as
+torchvision has them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ticketcli.models.encoder import BlockKind, Encoder
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut; [N, C_in, H, W] -> [N, C_out, H/stride, W/stride]."""
+Shortcut = Literal["projection", "padding"]
 
-    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(n_out)
-        self.conv2 = nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(n_out)
-        self.downsample: nn.Sequential | None = None
-        if stride != 1 or n_in != n_out:
+
+@dataclass(frozen=True)
+class Shape:
+    """What tells one ResNet from another.
+
+    Attributes:
+        depths: blocks in each stage; the first stage keeps the resolution, each later one halves it.
+        widths: inner channels of each stage's blocks; the first is the stem's, too.
+        block: `basic`, or `bottleneck`, which gives four times its inner channels.
+        stem: side of its kernel; 7 strides by two and is followed by a max-pool, 3 does neither.
+        shortcut: where a block widens: a 1x1 convolution, or `padding` with zero channels (the paper's option A).
+    """
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    block: BlockKind = "basic"
+    stem: Literal[3, 7] = 7
+    shortcut: Shortcut = "projection"
+
+
+class Block(nn.Module):
+    """A residual block: [N, C_in, H, W] -> [N, C_out, H/stride, W/stride], after ReLU."""
+
+    expansion = 1
+    downsample: nn.Module | None
+
+    def _connect(self, n_in: int, n_out: int, stride: int, shortcut: Shortcut) -> None:
+        """Make the shortcut; called last, so that names and draws come in torchvision's order."""
+        self.downsample = None
+        if stride == 1 and n_in == n_out:
+            return
+        if shortcut == "padding":
+            self.downsample = PaddedShortcut(n_in, n_out, stride)
+        else:
             self.downsample = nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out))
+
+    def _join(self, y: Tensor, x: Tensor) -> Tensor:
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class BasicBlock(Block):
+    """Two 3x3 convolutions of `width` channels and a shortcut."""
+
+    def __init__(self, n_in: int, width: int, stride: int, shortcut: Shortcut) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(n_in, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self._connect(n_in, width, stride, shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output, after ReLU."""
         y = F.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return self._join(self.bn2(self.conv2(y)), x)
 
 
-class ResNet(nn.Module):
-    """A residual network with a 3x3 stem of stride 1 and without max-pool, for 32-pixel images.
+class Bottleneck(Block):
+    """1x1, 3x3 and 1x1 convolutions and a shortcut; `width` channels inside, four times as many out.
+
+    The 3x3 convolution strides, as in torchvision (often called v1.5); in the paper the first 1x1 does.
+    """
+
+    expansion = 4
+
+    def __init__(self, n_in: int, width: int, stride: int, shortcut: Shortcut) -> None:
+        super().__init__()
+        n_out = self.expansion * width
+        self.conv1 = nn.Conv2d(n_in, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, n_out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(n_out)
+        self._connect(n_in, n_out, stride, shortcut)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's output, after ReLU."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        return self._join(self.bn3(self.conv3(y)), x)
+
+
+class PaddedShortcut(nn.Module):
+    """Option A: every stride-th pixel, and as many channels of zeros on either side as are wanting; no parameters."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        before = (n_out - n_in) // 2
+        self.stride, self.padding = stride, (before, n_out - n_in - before)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C_in, H, W] -> [N, C_out, H/stride, W/stride]."""
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.padding))
+
+
+_BLOCKS: dict[BlockKind, type[BasicBlock | Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
+
+
+class ResNet(Encoder):
+    """A residual network; its taps are the outputs of its stages, `layer1` to the last, after ReLU.
 
     Args:
-        widths: channels of each stage; the first stage keeps the resolution, each later one halves it.
-        blocks: blocks in each stage.
+        shape: what tells it from other ResNets.
         n_classes: outputs of the head `fc`.
         generator: source of all initial values; the global generator is not touched.
     """
 
+    stem_names = ("conv1",)
+    head_names = ("fc",)
+
     @torch.random.fork_rng(devices=[])  # torch's own first draw, which `initialise` replaces, stays in here
-    def __init__(
-        self, widths: Sequence[int], blocks: Sequence[int], n_classes: int, generator: torch.Generator
-    ) -> None:
+    def __init__(self, shape: Shape, n_classes: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, widths[0], 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(widths[0])
-        self.tap_names = tuple(f"layer{number}" for number in range(1, len(widths) + 1))
-        n_in = widths[0]
-        for number, (name, n_out, depth) in enumerate(zip(self.tap_names, widths, blocks, strict=True)):
-            first = BasicBlock(n_in, n_out, 1 if number == 0 else 2)
-            self.add_module(name, nn.Sequential(first, *(BasicBlock(n_out, n_out, 1) for _ in range(depth - 1))))
+        self.depths, self.block_kind, self._stem_side = shape.depths, shape.block, shape.stem
+        n_in = shape.widths[0]
+        self.conv1 = nn.Conv2d(3, n_in, shape.stem, 2 if shape.stem == 7 else 1, shape.stem // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(n_in)
+        self.tap_names = tuple(f"layer{number}" for number in range(1, len(shape.depths) + 1))
+        block = _BLOCKS[shape.block]
+        for place, (name, width, depth) in enumerate(zip(self.tap_names, shape.widths, shape.depths, strict=True)):
+            n_out = width * block.expansion
+            first = block(n_in, width, 1 if place == 0 else 2, shape.shortcut)
+            rest = (block(n_out, width, 1, shape.shortcut) for _ in range(depth - 1))
+            self.add_module(name, nn.Sequential(first, *rest))
             n_in = n_out
-        self.widths, self.blocks = tuple(widths), tuple(blocks)
         self.fc = nn.Linear(n_in, n_classes)
         initialise(self, generator)
 
-    def taps(self, x: Tensor) -> dict[str, Tensor]:
-        """Images [N, 3, H, W] -> the output of each stage after ReLU, in order: layer1 [N, C1, H, W], ..."""
+    def taps_and_logits(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Images [N, 3, H, W] -> the stages' outputs after ReLU, in order; and logits [N, n_classes]."""
         found: dict[str, Tensor] = {}
         x = F.relu(self.bn1(self.conv1(x)))
+        if self._stem_side == 7:
+            x = F.max_pool2d(x, 3, 2, 1)
         for name in self.tap_names:
             x = self.get_submodule(name)(x)
             found[name] = x
-        return found
+        logits: Tensor = self.fc(x.mean(dim=(2, 3)))
+        return found, logits
 
-    def classify(self, code: Tensor) -> Tensor:
-        """The last tap [N, C, h, w] -> logits [N, n_classes]."""
-        logits: Tensor = self.fc(code.mean(dim=(2, 3)))
-        return logits
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images [N, 3, H, W] -> logits [N, n_classes]."""
-        return self.classify(self.taps(x)[self.tap_names[-1]])
+    @torch.random.fork_rng(devices=[])
+    def new_head(self, n_classes: int, draw: torch.Generator) -> None:
+        """Replace `fc` by a fresh one of `n_classes`."""
+        self.fc = nn.Linear(self.fc.in_features, n_classes)
+        initialise(self.fc, draw)
 
 
 @torch.no_grad()

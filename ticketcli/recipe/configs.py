@@ -266,6 +266,11 @@ class TransferConfig(Training):
     image_size: int | None = Field(
         None, ge=8, le=2048, description="side of the images in pixels; absent: that of the source checkpoint"
     )
+    stem: Literal["auto", "fresh", "center", "resize", "keep7"] = Field(
+        "auto",
+        description="what a 7x7 stem becomes: a fresh 3x3, its center, all of it resized, or itself; without max-pool "
+        "where it is 3x3; auto: fresh for images of at most 64 pixels",
+    )
     epochs: Duration = Field(ep(182), description="length of the training")
     batch: int = Field(256, ge=1, description="images in an optimiser step")
     milestones: Durations = Field((ep(91), ep(136)), description="multiply the learning rate by gamma at these points")

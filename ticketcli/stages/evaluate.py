@@ -8,8 +8,8 @@ from typing import Any
 from ticketcli.data.batches import in_order
 from ticketcli.errors import InputMissing, UsageError
 from ticketcli.metrics.quality import Rebuild, quality
-from ticketcli.models.architectures import prunable
-from ticketcli.models.cost import parameters
+from ticketcli.models.architectures import masked_parameters
+from ticketcli.models.cost import cost_of, parameters
 from ticketcli.recipe.configs import Data, EvaluateConfig
 from ticketcli.stages.job import Job, data_of, decoder_from, encoder_from, knows, splits_of
 from ticketcli.stages.prune import calibration_batches
@@ -39,7 +39,7 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     splits = splits_of(job, data, int(source.about["image_size"]), encoder=source.about)
     model = encoder_from(source, device)
     if source.mask is not None:
-        MaskedWeights(prunable(model), source.mask).apply()
+        MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
     if config.recalibrate_bn:
         recalibrate(model, calibration_batches(splits, config.recalibrate_bn, device))
     images = splits.test if config.split == "test" else splits.validation
@@ -57,7 +57,7 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
         "split": config.split,
         "data": data.model_dump(mode="json", exclude_defaults=True),
         **quality(model, in_order(images, splits.normalization, config.batch, device), rebuild, labelled=labelled),
-        "parameters": parameters(model),
+        **cost_of(model, int(source.about["image_size"])),
         "recalibrated_on": config.recalibrate_bn,
     }
     if source.mask is not None:

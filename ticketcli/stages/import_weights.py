@@ -6,18 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ticketcli.errors import UsageError
 from ticketcli.events import Note
-from ticketcli.models.architectures import ARCHITECTURES, build_encoder
-from ticketcli.models.cost import macs, parameters
+from ticketcli.models.architectures import ARCHITECTURES, architecture, build_encoder
+from ticketcli.models.cost import cost_of, in_words
 from ticketcli.models.foreign_names import by_order, fit, head_name, unwrap
 from ticketcli.models.zoo import published
 from ticketcli.recipe.configs import ImportConfig
 from ticketcli.stages.job import Job
-from ticketcli.stages.pretrain import head_names
 from ticketcli.training.yields import Output, Produced, Yield
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -48,7 +46,7 @@ def import_weights(job: Job[ImportConfig]) -> Iterator[Yield]:
     """
     config = job.config
     source = _source(job)
-    head = head_names(build_encoder(source.arch, n_classes=1, seed=0))[0]
+    head = build_encoder(source.arch, n_classes=1, seed=0).head_prefixes[0]
     weights, changes = dict(source.values), []
     if config.match == "order":
         n_outputs = next((value.shape[0] for value in reversed(weights.values()) if value.ndim == 2), 1)
@@ -66,11 +64,8 @@ def import_weights(job: Job[ImportConfig]) -> Iterator[Yield]:
     changes += fitted.changes() + (["a fresh head"] if theirs is None else [])
     for words in _words(source, len(fitted.values), changes, (mean, std)):
         yield Note(words)
-    n_macs = macs(model, torch.zeros(1, 3, source.image_size, source.image_size))
-    yield Note(
-        f"{source.arch}: {parameters(model):,} weights, {n_macs / 1e6:,.1f} M multiply-adds an image of "
-        f"{source.image_size} pixels, {n_classes} classes"
-    )
+    cost = cost_of(model, source.image_size)
+    yield Note(f"{source.arch}: {in_words(cost)} of {source.image_size} pixels, {n_classes} classes")
     known = source.class_names if len(source.class_names) == n_classes else tuple(map(str, range(n_classes)))
     about: dict[str, Any] = {
         "arch": source.arch,
@@ -81,7 +76,7 @@ def import_weights(job: Job[ImportConfig]) -> Iterator[Yield]:
         "seed": config.seed,
         "imported": {"source": source.name, "url": source.url, "changes": changes},
     }
-    metrics = {"parameters": parameters(model), "macs": n_macs, "tensors": len(fitted.values), "changes": changes}
+    metrics = {**cost, "tensors": len(fitted.values), "changes": changes}
     yield Produced("dense", (Output("dense", "dense", "dense", about, fitted.values),), metrics)
 
 
@@ -93,7 +88,7 @@ def _source(job: Job[ImportConfig]) -> _Source:
         if not config.arch:
             hint = "--arch NAME; known: " + ", ".join([*ARCHITECTURES, "timm:NAME"])
             raise UsageError("a file does not say its architecture", where=file.ref, hint=hint)
-        size = config.image_size or ARCHITECTURES[config.arch].image_size
+        size = config.image_size or architecture(config.arch).image_size
         return _Source(file.ref, config.arch, file.values, size, own)
     if not config.source:
         raise UsageError(

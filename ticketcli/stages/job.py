@@ -17,7 +17,7 @@ from ticketcli.errors import UsageError
 from ticketcli.events import Note
 from ticketcli.models.architectures import build_encoder
 from ticketcli.models.decoder import Decoder, build_decoder
-from ticketcli.models.resnet import ResNet
+from ticketcli.models.encoder import Encoder
 from ticketcli.recipe.configs import Data, StageConfig, Training
 from ticketcli.stage import Unit
 from ticketcli.tensors.files import load_into
@@ -114,7 +114,7 @@ def training_batches(
     )
 
 
-def encoder_from(checkpoint: Loaded, device: torch.device) -> ResNet:
+def encoder_from(checkpoint: Loaded, device: torch.device) -> Encoder:
     """The network that a checkpoint's `about` names, with the checkpoint's values."""
     about = checkpoint.about
     model = build_encoder(about["arch"], n_classes=len(about["class_names"]), seed=0)
@@ -122,7 +122,7 @@ def encoder_from(checkpoint: Loaded, device: torch.device) -> ResNet:
     return model.to(device)
 
 
-def decoder_from(checkpoint: Loaded, encoder: ResNet, device: torch.device) -> Decoder:
+def decoder_from(checkpoint: Loaded, encoder: Encoder, device: torch.device) -> Decoder:
     """The decoder of a checkpoint, frozen: no gradients for its parameters, and in eval mode."""
     about = checkpoint.about
     decoder = build_decoder(

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ticketcli.errors import UsageError
 from ticketcli.models.decoder import Decoder
-from ticketcli.models.resnet import ResNet
+from ticketcli.models.encoder import Encoder
 from ticketcli.recipe.configs import PruneConfig
 from ticketcli.store.mask import Mask
 from ticketcli.training.gradient_ratio import gradient_ratio
@@ -42,7 +42,7 @@ class Objective:
     """
 
     def __init__(
-        self, config: PruneConfig, model: ResNet, decoder: Decoder | None, t: float, teacher: ResNet | None
+        self, config: PruneConfig, model: Encoder, decoder: Decoder | None, t: float, teacher: Encoder | None
     ) -> None:
         if config.rebuilds and decoder is None:
             raise UsageError(
@@ -65,13 +65,13 @@ class Objective:
             return {"loss": self._features(images)}
         if not config.rebuilds:
             return {"loss": F.cross_entropy(self.model(images), labels)}
-        taps = self.model.taps(images)
+        taps, logits = self.model.taps_and_logits(images)
         assert self.decoder is not None
         target = images if config.target == "own" else images.roll(1, dims=0)
         reconstruction = F.mse_loss(self.decoder(taps, t=self.t), target)
         if config.loss == "rec":
             return {"loss": reconstruction}
-        classification = F.cross_entropy(self.model.classify(taps[next(reversed(taps))]), labels)
+        classification = F.cross_entropy(logits, labels)
         loss = classification + config.lambda_ * reconstruction
         return {"loss": loss, "class": classification, "rec": reconstruction}
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from torch import nn
 from torch.nn import functional as F
 
 from ticketcli.data.batches import in_order
 from ticketcli.data.images import Normalization
 from ticketcli.events import Note
 from ticketcli.metrics.quality import quality
-from ticketcli.models.architectures import architecture, build_encoder, prunable
-from ticketcli.models.cost import parameters
+from ticketcli.models.architectures import architecture, build_encoder
+from ticketcli.models.cost import cost_of, in_words
 from ticketcli.recipe.configs import PretrainConfig
 from ticketcli.stage import kept_name
 from ticketcli.stages.job import Job, check_seedable, require_labels, splits_of, training_batches
@@ -33,16 +32,11 @@ def pretrain(job: Job[PretrainConfig]) -> Iterator[Yield]:
     require_labels(splits, what="pretrain.data")
     check_seedable(splits, what="pretrain.data")
     model = build_encoder(config.arch, n_classes=len(splits.train.class_names), seed=config.seed).to(device)
-    yield Note(f"{config.arch}, {parameters(model):,} weights, {len(splits.train.labels)} training images")
+    cost = cost_of(model, size)
+    yield Note(f"{config.arch}, {in_words(cost)}, {len(splits.train.labels)} training images of {size} pixels")
     batches = training_batches(config, splits.train, splits, config.data, device, "pretrain")
     run = Run(
-        "pretrain",
-        model,
-        lambda x, y: {"loss": F.cross_entropy(model(x), y)},
-        batches,
-        config,
-        config.epochs,
-        prunable(model),
+        "pretrain", model, lambda x, y: {"loss": F.cross_entropy(model(x), y)}, batches, config, config.epochs, {}
     )
     points = {point.iterations(batches.per_epoch): kept_name(point) for point in config.keep}
     trained = yield from train(run, resume=job.resume, keep=points)
@@ -51,7 +45,7 @@ def pretrain(job: Job[PretrainConfig]) -> Iterator[Yield]:
     outputs = [Output("dense", "dense", "dense", about, copy_of(model))]
     for name in points.values():
         outputs.append(Output(name, "kept", name, {**about, "point": name}, trained.kept[name]))
-    metrics: dict[str, Any] = {"validation": found, "parameters": parameters(model), "images": splits.counts()}
+    metrics: dict[str, Any] = {"validation": found, **cost, "images": splits.counts()}
     yield Produced("dense", tuple(outputs), metrics)
 
 
@@ -67,8 +61,3 @@ def about_source(
         "normalization": {"mean": list(normalization.mean), "std": list(normalization.std)},
         "seed": config.seed,
     }
-
-
-def head_names(model: nn.Module) -> tuple[str, ...]:
-    """Name prefixes of the classifier, which a transfer replaces."""
-    return tuple(f"{name}." for name, _ in model.named_children() if name == "fc")

@@ -20,7 +20,7 @@ from ticketcli.metrics.quality import Rebuild, quality
 from ticketcli.models.architectures import prunable
 from ticketcli.models.cost import parameters
 from ticketcli.models.decoder import Decoder
-from ticketcli.models.resnet import ResNet
+from ticketcli.models.encoder import Encoder
 from ticketcli.recipe.configs import Data, PruneConfig
 from ticketcli.stage import Unit, round_name
 from ticketcli.stages.job import (
@@ -83,7 +83,7 @@ class _Rounds:
         self.data: Data = data_of(self.config.data, source.about)
         self.splits: Splits = splits_of(job, self.data, int(source.about["image_size"]), encoder=source.about)
         check_seedable(self.splits, what="prune.data")
-        self.model: ResNet = encoder_from(source, self.device)
+        self.model: Encoder = encoder_from(source, self.device)
         self.weights = prunable(self.model)
         self.decoder: Decoder | None = None
         self.t = 0.0

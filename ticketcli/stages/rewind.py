@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ticketcli.errors import InputMissing
-from ticketcli.models.architectures import prunable
+from ticketcli.models.architectures import masked_parameters
 from ticketcli.recipe.configs import RewindConfig
 from ticketcli.stages.job import Job, data_of, encoder_from, splits_of
 from ticketcli.stages.prune import calibration_batches
@@ -29,7 +29,7 @@ def rewind(job: Job[RewindConfig]) -> Iterator[Yield]:
         raise InputMissing("a mask file alone has no values", where=ticket.ref, hint="name a checkpoint with --to")
     assert ticket.mask is not None
     model = encoder_from(source, job.device)
-    masked = MaskedWeights(prunable(model), ticket.mask)
+    masked = MaskedWeights(masked_parameters(model, ticket.mask), ticket.mask)
     masked.apply()
     if job.config.recalibrate_bn:
         splits = splits_of(job, data_of(None, source.about), int(source.about["image_size"]), encoder=source.about)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ticketcli.data.batches import in_order
 from ticketcli.events import Note
 from ticketcli.metrics.quality import Rebuild, quality
-from ticketcli.models.cost import macs, parameters
+from ticketcli.models.cost import cost_of, in_words, macs, parameters, tap_outlines
 from ticketcli.models.decoder import build_decoder
 from ticketcli.recipe.configs import TrainDecoderConfig
 from ticketcli.stages.job import (
@@ -46,10 +46,8 @@ def train_decoder(job: Job[TrainDecoderConfig]) -> Iterator[Yield]:
     decoder = build_decoder(encoder, image_size=size, hints=config.hints, width=config.width, seed=config.seed).to(
         device
     )
-    with torch.no_grad():
-        taps = encoder.taps(torch.zeros(1, 3, size, size, device=device))
-    n_macs = macs(decoder, taps, t=config.t)
-    yield Note(f"decoder: {parameters(decoder):,} weights, {n_macs / 1e6:.1f} M multiply-adds an image")
+    cost = {"parameters": parameters(decoder), "macs": macs(decoder, tap_outlines(encoder, size), t=config.t)}
+    yield Note(f"decoder: {in_words(cost)}; encoder: {in_words(cost_of(encoder, size))}")
 
     def loss(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -71,5 +69,5 @@ def train_decoder(job: Job[TrainDecoderConfig]) -> Iterator[Yield]:
         "arch": source.about["arch"],
         "data": data.model_dump(mode="json", exclude_defaults=True),
     }
-    metrics = {"validation": found, "parameters": parameters(decoder), "macs": n_macs, "images": splits.counts()}
+    metrics = {"validation": found, **cost, "images": splits.counts()}
     yield Produced("decoder", (Output("decoder", "decoder", "decoder", about, copy_of(decoder)),), metrics)

@@ -1,0 +1,53 @@
+"""`Encoder`: a backbone with named taps; all that the stages and the decoder know of a network."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+BlockKind = Literal["basic", "bottleneck"]
+
+
+class Encoder(nn.Module, ABC):
+    """A classifier of images whose inner features can be read, under its origin's own parameter names.
+
+    The attributes are named so that they cannot hide a part of a network: timm's nets have parts called `blocks`,
+    `stem` and `head`.
+
+    Attributes:
+        tap_names: the taps, shallow to deep; a timm name may hold dots (`stages.2`).
+        depths: for each tap, the blocks of the decoder's stage that rebuilds it.
+        block_kind: the kind of those blocks.
+        stem_names: the convolutions that see the image.
+        head_names: the classifier's parts, which a transfer replaces.
+    """
+
+    tap_names: tuple[str, ...]
+    depths: tuple[int, ...]
+    block_kind: BlockKind
+    stem_names: tuple[str, ...]
+    head_names: tuple[str, ...]
+
+    @abstractmethod
+    def taps_and_logits(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Images [N, 3, H, W] -> taps, shallow to deep, each [N, C_i, h_i, w_i]; and logits [N, n_classes]."""
+
+    @abstractmethod
+    def new_head(self, n_classes: int, draw: torch.Generator) -> None:
+        """Replace the classifier by a fresh one of `n_classes`; the global generator is not touched."""
+
+    def taps(self, x: Tensor) -> dict[str, Tensor]:
+        """Images [N, 3, H, W] -> taps, shallow to deep, each [N, C_i, h_i, w_i]."""
+        return self.taps_and_logits(x)[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [N, 3, H, W] -> logits [N, n_classes]."""
+        return self.taps_and_logits(x)[1]
+
+    @property
+    def head_prefixes(self) -> tuple[str, ...]:
+        """What the classifier's parameter names begin with: `fc.`."""
+        return tuple(f"{name}." for name in self.head_names)
