@@ -11,7 +11,7 @@ DEFAULTS = {
     ("pretrain", 1): "fd5f36e74dcab64f",
     ("import", 1): "b6d92e5b2ee8f57f",
     ("train-decoder", 1): "16eb364741eaa285",
-    ("prune", 2): "35bcf0f0f00b9148",
+    ("prune", 2): "5ade8a6edd262efa",
     ("rewind", 1): "2347ba4a4f5e3c4c",
     ("transfer", 1): "bf0a6b104fd5dd9b",
     ("evaluate", 1): "db768b39c721e802",

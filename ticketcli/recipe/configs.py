@@ -147,6 +147,10 @@ class PruneConfig(Training):
     to_sparsity: float | None = Field(
         None, gt=0, lt=1, description="end at exactly this sparsity; lth runs as many rounds as that takes"
     )
+    prunable: Literal["auto", "weights"] = Field(
+        "auto",
+        description="what masks are about: auto leaves out stem, head and norms; weights takes every weight matrix",
+    )
     criterion: Literal["magnitude", "random"] = Field("magnitude", description="which weights fall")
     like: Annotated[str, Reference(("ticket",), series=True)] = Field(
         "",

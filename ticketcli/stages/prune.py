@@ -84,7 +84,7 @@ class _Rounds:
         self.splits: Splits = splits_of(job, self.data, int(source.about["image_size"]), encoder=source.about)
         check_seedable(self.splits, what="prune.data")
         self.model: Encoder = encoder_from(source, self.device)
-        self.weights = prunable(self.model)
+        self.weights = prunable(self.model, self.config.prunable)
         self.decoder: Decoder | None = None
         self.t = 0.0
         if "decoder" in job.inputs:
