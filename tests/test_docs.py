@@ -35,7 +35,7 @@ def inline_commands():
     return sorted({command for command in found if " --" in command and not command.startswith("ticket --")})
 
 
-def typed(line):
+def typed(line, folder):
     """The words of a documented command, in the names of the tiny run; placeholders get a meaning."""
     line = (
         line.replace("RECIPE [step.key=value ...]", "demo ours.rounds=12")
@@ -44,6 +44,7 @@ def typed(line):
     )
     line = line.replace("WHAT", "ours@seed=0").replace("A B ...", "ours@seed=0 imp@seed=0 random@seed=0")
     line = line.replace("--of transfer", "--of target@arm=dense,seed=0").replace("--estimate", "--dry-run")
+    line = line.replace("union A B --to ", f"union ours@seed=0 imp@seed=0 --to {folder}/")
     words = shlex.split(line)[1:]
     inputs = {
         "train-decoder": ["--encoder", "dense@seed=0"],
@@ -60,7 +61,7 @@ def typed(line):
 @pytest.mark.parametrize("line", [*readme_commands(), *inline_commands()])
 def test_every_command_of_the_documents_can_be_typed(line, finished, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
-    words = typed(line)
+    words = typed(line, tmp_path)
     where = {"run": ["--run", tmp_path], "recipes": [], "validate": []}.get(words[0], ["--run", finished.root])
     result = ticket(*words, *where)
     assert result.code == 0, result
@@ -84,7 +85,7 @@ def test_every_recipe_is_usable_and_opens_with_the_command_that_runs_it(path, tm
     commands = header_commands(path)
     assert commands[0] == f"ticket run recipes/{path.relative_to(ROOT / 'recipes')}"
     for command in commands:
-        result = ticket(*typed(command), "--run", tmp_path / "run")
+        result = ticket(*typed(command, tmp_path), "--run", tmp_path / "run")
         assert result.code == 0, result
     result = ticket("validate", path)
     assert result.code == 0, result
