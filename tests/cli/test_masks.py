@@ -46,7 +46,7 @@ def test_two_masks_are_shown_by_layer_and_more_only_on_request(finished):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["ours@seed=0"], 2, "nothing to be compared with"),
+        (["ours@seed=0"], 2, "takes two masks or more"),
         (["ours@seed=0", "dense@seed=0"], 6, "this dense has no mask"),
         (["ours@seed=0", "ousr@seed=0"], 5, "did you mean 'ours@seed=0'?"),
         (["ours@seed=0", "imp@seed=0/9"], 5, "no '9' from step 'imp@seed=0'"),
@@ -76,3 +76,59 @@ def test_an_output_can_be_inspected_with_all_its_files(finished):
     found = json.loads(ticket("inspect", "ours@seed=0/healed", "--run", finished.root, "--json").out)
     assert set(found["files"]) == {"mask", "values"}
     assert "top1" in ticket("inspect", "worth@seed=0/metrics", "--run", finished.root).out
+
+
+@pytest.mark.parametrize(("how", "join"), [("intersect", Mask.__and__), ("union", Mask.__or__)])
+def test_joined_masks_say_what_they_were_joined_of_and_only_what_all_agree_on(finished, tmp_path, how, join):
+    paths = [finished.step_folder(f"{step}@seed=0") / "round-03.mask.safetensors" for step in ("ours", "random")]
+    to = tmp_path / "new.mask.safetensors"
+    result = ticket("masks", how, "ours@seed=0", "random@seed=0", "--to", to, "--run", finished.root)
+    assert result.code == 0, result
+    (one, about), (other, _), (new, said) = read_mask(paths[0]), read_mask(paths[1]), read_mask(to)
+    assert new == join(one, other)
+    assert said["ticket"]["arch"] == about["ticket"]["arch"]
+    assert "criterion" not in said["ticket"]  # magnitude and random
+    assert said["values"] == about["values"]  # both are of the dense network
+    assert len(said["ticket"]["joined"]["of"]) == 2
+    assert said["sparsity"] == new.sparsity
+
+
+def test_values_that_differ_are_not_claimed(finished, tmp_path):
+    to = tmp_path / "new.mask.safetensors"
+    assert ticket("masks", "union", "ours@seed=0", "imp@seed=0", "--to", to, "--run", finished.root).code == 0
+    assert "values" not in read_mask(to)[1]
+
+
+def test_a_joined_mask_can_be_rewound_and_transferred(copy, tmp_path):
+    to = tmp_path / "new.mask.safetensors"
+    assert ticket("masks", "union", "ours@seed=0", "imp@seed=0", "--to", to, "--run", copy.root).code == 0
+    base = ("--run", copy.root, "-q")
+    assert ticket("rewind", "--ticket", to, "--to", "dense@seed=0", "--name", "joined", *base).code == 0
+    data = ("--data.name", "digits", "--data.classes", "5,6", "--epochs", "1it", "--batch", "8")
+    result = ticket("transfer", "--ticket", "joined", *data, "--name", "t", *base)
+    assert result.code == 0, result
+
+
+@pytest.mark.parametrize(
+    ("words", "to", "code", "message"),
+    [
+        (["ours@seed=0", "imp@seed=0"], "new.safetensors", 2, "does not end in"),
+        (["ours@seed=0", "imp@seed=0"], "old.mask.safetensors", 2, "refusing to replace"),
+        (["ours@seed=0", "imp@seed=0"], "no/new.mask.safetensors", 5, "no such folder"),
+        (["ours@seed=0"], "new.mask.safetensors", 2, "two masks or more"),
+        (["old.mask.safetensors", "ours@seed=0"], "new.mask.safetensors", 6, "different networks"),
+        (["old.mask.safetensors", "other.mask.safetensors"], "new.mask.safetensors", 2, "nothing lives in all"),
+    ],
+)
+def test_what_cannot_be_joined_is_refused_and_nothing_is_written(
+    finished, tmp_path, monkeypatch, words, to, code, message
+):
+    monkeypatch.chdir(tmp_path)
+    write_mask(tmp_path / "old.mask.safetensors", Mask({"w": [True, False]}), {})
+    write_mask(tmp_path / "other.mask.safetensors", Mask({"w": [False, True]}), {})
+    before = (tmp_path / "old.mask.safetensors").read_bytes()
+    result = ticket("masks", "intersect", *words, "--to", to, "--run", finished.root)
+    assert result.code == code, result
+    assert message in result.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old.mask.safetensors", "other.mask.safetensors"]
+    assert (tmp_path / "old.mask.safetensors").read_bytes() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ticketcli.errors import InputMissing, MismatchError, did_you_mean
 from ticketcli.plan import default_output
@@ -49,7 +50,16 @@ def _output(manifest: Manifest, name: str, what: str) -> Artifact:
     return made[name]
 
 
-def load_mask(what: str, run: Run) -> Mask:
+@dataclass(frozen=True)
+class Found:
+    """A mask, what its file says about itself, and the digest of its bits."""
+
+    mask: Mask
+    about: dict[str, Any]
+    content: str
+
+
+def load_mask(what: str, run: Run) -> Found:
     """The mask of a ticket: of a mask file, of `STEP/OUTPUT`, or of the output that `STEP` stands for.
 
     The file is checked against its recorded digest where there is one.
@@ -71,4 +81,4 @@ def load_mask(what: str, run: Run) -> Mask:
             f"this {artifact.kind} has no mask", where=what, hint="name a mask file, or a step that makes tickets"
         )
     record.check(base, thorough=True)
-    return read_mask(record.locate(base))[0]
+    return Found(*read_mask(record.locate(base)), record.content)
