@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from tests.cli.command_line import ticket
@@ -61,11 +62,13 @@ def test_what_cannot_be_compared_is_refused(finished, tmp_path, monkeypatch, wor
     assert message in result.err
 
 
-def test_a_damaged_mask_of_a_run_is_refused(copy):
+def test_a_mask_of_a_run_that_was_exchanged_is_refused_even_with_equal_counts(copy):
     path = copy.step_folder("ours@seed=0") / "round-03.mask.safetensors"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert ticket("masks", "compare", "ours@seed=0", "imp@seed=0", "--run", copy.root).code == 6
+    mask, about = read_mask(path)
+    write_mask(path, Mask({name: np.roll(array, 1) for name, array in mask.items()}), about)
+    result = ticket("masks", "compare", "ours@seed=0", "imp@seed=0", "--run", copy.root)
+    assert result.code == 6, result
+    assert "not the ones that were written" in result.err
 
 
 def test_an_output_can_be_inspected_with_all_its_files(finished):

@@ -5,14 +5,14 @@ import pytest
 from ticketcli.report import render
 
 HEAD, RIGHT = ["unit", "kept", "why"], ["kept"]
-ROWS = [["round-01", "1,234,567", "words that may well be folded because they are only words"]]
+ROWS = [["round-01", "1,234.5 kB", "words that may well be folded because they are only words"]]
 
 
 @pytest.mark.parametrize("columns", [80, 60, 40, 10])
 def test_numbers_and_short_names_are_never_folded(monkeypatch, columns):
     monkeypatch.setattr(render, "width", lambda: columns)
     text = render.table(HEAD, ROWS, right=RIGHT)
-    assert "1,234,567" in text
+    assert "1,234.5 kB" in text
     assert "round-01" in text
 
 
