@@ -25,3 +25,9 @@ def test_gaps_shrink_before_a_line_runs_over(monkeypatch):
     numbers = [["round-01", "1,234,567", "12.5%"]]
     monkeypatch.setattr(render, "width", lambda: 24)
     assert max(map(len, render.table(HEAD, numbers, right=["kept", "why"]).splitlines())) <= 24
+
+
+def test_a_number_stays_beside_its_unit_even_where_the_line_runs_over(monkeypatch):
+    monkeypatch.setattr(render, "width", lambda: 24)
+    text = render.table(HEAD, [["round-01", "1,234.5 kB", "12.5 kB"]], right=["kept", "why"])
+    assert "1,234.5 kB 12.5 kB" in text
