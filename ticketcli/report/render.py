@@ -37,7 +37,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seque
         for index, column in enumerate(columns):
             number, longest = column in right, max((len(row[index]) for row in rows), default=0)
             made.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=number,
-                            min_width=None if number else min(longest, _WHOLE))  # fmt: skip
+                            min_width=max(longest, len(column)) if number else min(longest, _WHOLE))  # fmt: skip
         for row in rows:
             made.add_row(*row)
         least = Measurement.get(console, console.options.update_width(_UNBOUNDED), made).minimum
