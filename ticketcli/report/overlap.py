@@ -112,7 +112,7 @@ class Pair:
 
 _HEAD = ["shared", "Jaccard", "chance", "above", "1st in 2nd", "2nd in 1st"]
 _LEGEND = (
-    "Shared: weights that live in both. Jaccard: shared over those that live in either.\n"
+    "Shared: weights that live in both. Jaccard: shared over all in either.\n"
     "Chance: the Jaccard index of two masks with these counts in each layer, drawn\n"
     "independently. Above: Jaccard less chance, in points."
 )
