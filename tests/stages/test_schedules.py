@@ -176,3 +176,10 @@ def test_progress_of_gmp_counts_one_training():
 def test_gmp_reports_what_it_is_worth():
     produced = [event for event in prune(prune_job(**GMP)) if isinstance(event, Produced)]
     assert produced[0].metrics["healed_before"]["n"] > 0
+
+
+def test_all_weight_matrices_can_be_pruned_stem_and_head_too():
+    produced, _ = run_prune(prunable="weights", rounds=1, **{"lambda": 0})
+    narrow, _ = run_prune(rounds=1, **{"lambda": 0})
+    names = set(produced["round-01"].outputs[0].mask)
+    assert names - set(narrow["round-01"].outputs[0].mask) == {"conv1.weight", "fc.weight"}
