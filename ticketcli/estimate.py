@@ -25,6 +25,7 @@ from ticketcli.plan import Step
 from ticketcli.recipe.configs import ImportConfig, PretrainConfig, PruneConfig, StageConfig, Training, TransferConfig
 from ticketcli.stages.job import Job, data_of, splits_of
 from ticketcli.store.codec import pack
+from ticketcli.store.run_folder import FOREIGN, adopt
 from ticketcli.training.yields import Loaded, Output, Produced
 from ticketcli.units import Duration
 
@@ -119,7 +120,8 @@ class _Measurements:
         inputs = {}
         for role, ref in step.recipe.refs.items():
             if ref.path is not None:
-                inputs[role] = load_input(str(ref), step.inputs[role].artifact)
+                foreign = FOREIGN in step.spec.config.references()[role].kinds
+                inputs[role] = load_input(str(ref), adopt(ref.path, foreign=foreign))
             elif not step.spec.config.references()[role].series:  # the count of a layer changes no time
                 made = self.cuts[self.of_step[ref.step]].outputs
                 inputs[role] = made.get(ref.output) or next(iter(made.values()))

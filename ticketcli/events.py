@@ -17,12 +17,16 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a piece of work has come: `done` of `total` units; `values` are shown beside it."""
+    """How far a piece of work has come: `done` of `total` units; `values` are shown beside it.
+
+    `batch` is how many images each unit of a training takes; 0 where it is none.
+    """
 
     what: str
     done: int
     total: int
     values: Mapping[str, float] = field(default_factory=dict)
+    batch: int = 0
 
 
 @dataclass(frozen=True)

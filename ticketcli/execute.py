@@ -130,7 +130,7 @@ class _Execution:
         self.manifest = self._manifest()
         self.before: tuple[Artifact, ...] = self.manifest.units[step.done[-1].name].outputs if step.done else ()
         self.states: list[Path] = []  # this unit's own saved states, oldest first
-        self.speedometer = Speedometer(getattr(step.recipe.config, "batch", 0))
+        self.speedometer = Speedometer()
         self.unit_started = time.monotonic()
         self.saved_at = time.monotonic()
         self.spent = 0.0
@@ -149,6 +149,11 @@ class _Execution:
             inputs={
                 "refs": {role: bound.ref for role, bound in step.inputs.items()},
                 "identities": identities,
+                "files": {
+                    role: bound.artifact.files["values"].model_dump(mode="json")
+                    for role, bound in step.inputs.items()
+                    if not bound.series and bound.artifact.kind == FOREIGN
+                },
             },
             units=dict(known.units) if known else {},
             status="partial",

@@ -57,14 +57,15 @@ def peak_memory() -> int:
 class Speedometer:
     """Images a second of a training, its first step left out."""
 
-    def __init__(self, batch: int) -> None:
-        self.batch = batch
+    def __init__(self) -> None:
+        self.batch = 0
         self.first: tuple[float, int] | None = None
         self.last: tuple[float, int] | None = None
 
     def on(self, event: object) -> None:
         """Note when a step was finished."""
-        if isinstance(event, Progress):
+        if isinstance(event, Progress) and event.batch:
+            self.batch = event.batch
             if self.last is None or event.done < self.last[1]:  # another training
                 self.first = time.monotonic(), event.done
             self.last = time.monotonic(), event.done

@@ -197,7 +197,7 @@ def _bind(step: RecipeStep, spec: StageSpec, run: Run, producers: Callable[[str]
                     hint=f"name a {' or '.join(mark.kinds)}",
                 )
             continue
-        bound[role] = _bind_one(role, ref, mark, run, producers, spec.units(step.config))
+        bound[role] = _bind_one(role, ref, mark, run, producers, spec.units(step.config), run.manifest(step.name))
     if getattr(step.config, "rewind", None) == "init" and "encoder" in step.refs:
         bound["rewind"] = _bind_init(step.refs["encoder"], run, producers)
     return bound
@@ -226,11 +226,10 @@ def _bind_one(
     run: Run,
     producers: Callable[[str], Step | None],
     units: tuple[Unit, ...],
+    own: Manifest | None = None,
 ) -> Input:
     if ref.path is not None:
-        if FOREIGN in mark.kinds and not ref.path.is_file():
-            raise _Waiting(f"the file {ref.path}")
-        artifact = adopt(ref.path, foreign=FOREIGN in mark.kinds)
+        artifact = _foreign(role, ref, own) if FOREIGN in mark.kinds else adopt(ref.path)
         _check_kind(role, str(ref), artifact, mark)
         return Input(role, str(ref), {artifact.name: artifact})
     producer = producers(ref.step)
@@ -254,6 +253,17 @@ def _bind_one(
     return Input(role, str(ref), artifacts, series=mark.series and not ref.output)
 
 
+def _foreign(role: str, ref: Ref, own: Manifest | None) -> Artifact:
+    """A file from elsewhere; where it is gone, what the step's own manifest recorded of it when it was read."""
+    assert ref.path is not None
+    if ref.path.is_file():
+        return adopt(ref.path, foreign=True)
+    recorded = own.inputs.get("files", {}).get(role) if own is not None else None
+    if own is None or recorded is None or own.inputs.get("refs", {}).get(role) != str(ref):
+        raise _Waiting(f"the file {ref.path}")
+    return Artifact(name=ref.path.name, kind=FOREIGN, files={"values": FileRecord.model_validate(recorded)}, about={})
+
+
 def default_output(manifest: Manifest) -> str:
     """The output that a finished step's bare name stands for, such as the last round's."""
     spec = STAGES[manifest.stage]
@@ -267,9 +277,12 @@ def _find(name: str, producer: Step | None, manifest: Manifest | None, ref: Ref)
             raise InputMissing(f"'{ref.step}' makes no '{name}'", where=str(ref), hint="it makes " + ", ".join(known))
         if any(name in unit.outputs for unit in producer.todo):
             raise _Waiting(ref.step)
-    artifact = manifest.artifacts().get(name) if manifest else None
+    made_by = manifest.artifacts() if manifest else {}
+    if producer is not None and manifest is not None:  # not of units that the present settings do not have
+        made_by = {one.name: one for unit in producer.done for one in manifest.units[unit.name].outputs}
+    artifact = made_by.get(name)
     if artifact is None:
-        made = ", ".join(manifest.artifacts()) if manifest else ""
+        made = ", ".join(made_by)
         raise InputMissing(
             f"no '{name}' from step '{ref.step}'",
             where=str(ref),

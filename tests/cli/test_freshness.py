@@ -1,5 +1,8 @@
 """What is kept, extended, remade and refused when a recipe or its files change."""
 
+import json
+import shutil
+
 import pytest
 
 from tests.cli.command_line import digests, ticket
@@ -174,3 +177,14 @@ def test_a_stage_command_takes_files_too(finished, tmp_path):
     assert ticket("evaluate", "--of", lone, "--run", tmp_path / "run", "--name", "b").code == 5
     rewound = ticket("rewind", "--ticket", lone, "--to", dense, "--run", tmp_path / "run")
     assert rewound.code == 0, rewound
+
+
+def test_rounds_that_go_up_and_down_again_bind_the_healed_ticket_of_the_present_number(tmp_path, tiny_recipe, finished):
+    run = tmp_path / "run"
+    shutil.copytree(finished.root, run)
+    command = ("run", tiny_recipe, "--run", run, "-q", "--json")
+    before = json.loads((run / "worth@seed=0/metrics.json").read_text())["sparsity"]
+    assert ticket(*command, "ours.rounds=4").code == 0
+    assert json.loads((run / "worth@seed=0/metrics.json").read_text())["sparsity"] > before
+    assert ticket(*command).code == 0
+    assert json.loads((run / "worth@seed=0/metrics.json").read_text())["sparsity"] == before

@@ -182,3 +182,40 @@ def test_a_step_that_waits_for_a_file_says_so_in_a_dry_run_and_fails_in_a_real_o
     result = ticket(*arguments)
     assert result.code == 5
     assert "later.pth, which is not there" in result.err
+
+
+def test_a_file_that_is_gone_after_its_import_stops_nothing(tmp_path, weights):
+    (tmp_path / "r.yaml").write_text(
+        "schema: 1\nsteps:\n"
+        f"  dense: {{stage: import, source: {weights}, arch: resnet_small, data: {{name: digits, classes: 0-3, per_class: 20}}}}\n"
+        "  worth: {stage: evaluate, of: dense}\n"
+    )
+    command = ("run", tmp_path / "r.yaml", "--run", tmp_path / "run")
+    first = ticket(*command, "--json")
+    assert first.code == 0, first
+    weights.unlink()
+    again = ticket(*command)
+    assert again.code == 0, again
+    assert "2 fresh" in again.err
+    assert "Not there yet" not in ticket("report", "--run", tmp_path / "run").out
+    anew = ticket(*command, "--resume", "never")
+    assert anew.code == 5, anew
+
+
+def test_an_estimate_of_a_file_that_is_not_there_names_it(tmp_path):
+    (tmp_path / "r.yaml").write_text(
+        "schema: 1\nsteps:\n  dense: {stage: import, source: ./no.pth, arch: resnet_small}\n"
+    )
+    result = ticket("run", tmp_path / "r.yaml", "--estimate", "--run", tmp_path / "run")
+    assert (result.code, "no such file" in result.err) == (5, True), result
+
+
+def test_a_number_of_classes_that_the_head_contradicts_is_refused(tmp_path, weights):
+    result = imported(weights, "--arch", "resnet_small", "--n-classes", "10", run=tmp_path / "run")
+    assert "these weights have 4 classes, n_classes says 10" in result.err
+
+
+def test_order_is_refused_for_safetensors_which_keep_none(tmp_path):
+    save_file(dict(build_encoder("resnet_small", n_classes=4, seed=5).state_dict()), tmp_path / "w.safetensors")
+    result = imported(tmp_path / "w.safetensors", "--arch", "resnet_small", "--match", "order", run=tmp_path / "run")
+    assert "does not keep the order" in result.err

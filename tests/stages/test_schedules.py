@@ -183,3 +183,25 @@ def test_all_weight_matrices_can_be_pruned_stem_and_head_too():
     narrow, _ = run_prune(rounds=1, **{"lambda": 0})
     names = set(produced["round-01"].outputs[0].mask)
     assert names - set(narrow["round-01"].outputs[0].mask) == {"conv1.weight", "fc.weight"}
+
+
+def test_a_heal_that_is_the_first_training_follows_the_schedule_from_its_start():
+    """Prune, then finetune: the ordinary one-shot baseline."""
+    settings = {"schedule": "one-shot", "to_sparsity": 0.5, "finetune": "0ep", "heal": "3it"}
+    assert rates(rewind="none", **settings) == [0.02, 0.002, 0.002]
+
+
+def test_without_a_first_finetune_the_second_round_is_the_first_training():
+    assert rates(rewind="none", first_finetune=False) == [0.02, 0.002, 0.002] + [0.002] * 3
+
+
+def test_a_milestone_that_the_first_round_never_reached_lowers_no_later_rate():
+    assert rates(rewind="none", milestones=["3it"]) == [0.02] * 9
+
+
+def test_gmp_passes_over_prunes_that_the_flat_end_of_the_cubic_leaves_nothing_to_drop():
+    produced, _ = run_prune(
+        **{**GMP, "rounds": 150, "finetune": "1it", "heal": "0ep", "augment": "none", "to_sparsity": 0.8}
+    )
+    mask = produced["gmp"].outputs[0].mask
+    assert mask.kept == mask.total - round(0.8 * mask.total)

@@ -64,6 +64,8 @@ def by_order(values: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, wh
     Raises:
         MismatchError: at the first tensor whose shape, or last part of its name, is not the expected one's.
     """
+    if not any(name.endswith(_COUNTER) for name in values):  # as in old files
+        expected = {name: value for name, value in expected.items() if not name.endswith(_COUNTER)}
     pairs = list(zip(values.items(), expected.items(), strict=False))
     for (theirs, value), (own, wanted) in pairs:
         if value.shape != wanted.shape or theirs.rpartition(".")[2] != own.rpartition(".")[2]:

@@ -99,7 +99,7 @@ def _timm(text: str, known: tuple[str, ...]) -> Published:
     full = name if "." in name else name + _tag(timm, name)
     card: Any = timm.get_pretrained_cfg(full)
     hub = str(card.hf_hub_id or "")
-    url = f"https://huggingface.co/{hub}" if hub else str(card.url)
+    url = f"{_hub_address()}/{hub}" if hub else str(card.url)
     kept = _hub_cache() if hub else Path(torch.hub.get_dir()) / "checkpoints"
 
     def get() -> Any:
@@ -129,6 +129,12 @@ def _hub_cache() -> Path:
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
+
+
+def _hub_address() -> str:
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)  # or the mirror that HF_ENDPOINT names
 
 
 def _in_hub_cache(hub: str) -> bool:

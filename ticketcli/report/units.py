@@ -12,7 +12,7 @@ from ticketcli.units import human_bytes, human_seconds
 _LEGEND = {
     "sparse": "sparse, net: masked share of the prunable weights, and of the whole network.",
     "unhealed": "unhealed: top-1 of the unit's own mask on the rewound values; recal.: with BatchNorm re-estimated.",
-    "finetuned": "finetuned: top-1 after the unit's training, which is under the mask of the round before.",
+    "finetuned": "finetuned: top-1 after the unit's training: rounds under the mask before, others under their own.",
     "PSNR": "PSNR: of the rebuilt image after that training, in dB, with hints and without (t=0).",
     "ratio": "ratio: gradient of lambda L_rec over that of L_class in the encoder, as the training began.",
 }

@@ -48,12 +48,22 @@ def import_weights(job: Job[ImportConfig]) -> Iterator[Yield]:
     source = _source(job)
     head = build_encoder(source.arch, n_classes=1, seed=0).head_prefixes[0]
     weights, changes = dict(source.values), []
+    if config.match == "order" and source.name.endswith(".safetensors"):
+        raise UsageError(
+            "a safetensors file does not keep the order of its tensors", where=source.name, hint="import a .pth file"
+        )
     if config.match == "order":
         n_outputs = next((value.shape[0] for value in reversed(weights.values()) if value.ndim == 2), 1)
         own = build_encoder(source.arch, n_classes=n_outputs, seed=0).state_dict()
         weights, changes = by_order(weights, own, where=source.name), ["names matched by order"]
     theirs = head_name(unwrap(weights, {}), head)
     n_classes = config.n_classes if theirs is None else unwrap(weights, {})[f"{theirs}weight"].shape[0]
+    if config.n_classes not in (None, n_classes):
+        raise UsageError(
+            f"these weights have {n_classes} classes, n_classes says {config.n_classes}",
+            where=source.name,
+            hint="leave it out; 'ticket transfer' puts a fresh head in",
+        )
     if n_classes is None:
         raise UsageError(
             "these weights have no classifier", where=source.name, hint="n_classes: N gives them a fresh, seeded one"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -88,7 +89,10 @@ class Objective:
     def gradient_ratio(
         self, weights: Mapping[str, nn.Parameter], mask: Mask, batches: Iterable[tuple[Tensor, Tensor]]
     ) -> float | None:
-        """The gradients of lambda * L_rec over those of L_class, on the first few batches; None without both."""
+        """The gradients of lambda * L_rec over those of L_class, on the first few batches.
+
+        None where the loss has not both, or the classification has no gradient.
+        """
         if self.config.loss != "cls+rec" or self.config.lambda_ == 0:
             return None
 
@@ -97,4 +101,5 @@ class Objective:
             return parts["class"], self.config.lambda_ * parts["rec"]
 
         few = (batch for _, batch in zip(range(_RATIO_BATCHES), batches, strict=False))
-        return gradient_ratio(self.model, weights, mask, losses, few)
+        ratio = gradient_ratio(self.model, weights, mask, losses, few)
+        return ratio if math.isfinite(ratio) else None

@@ -188,7 +188,10 @@ class _Rounds:
         length = Duration(max(moments) + config.healing.iterations(batches.per_epoch), "it")
 
         def shrink(iteration: int, mask: Mask) -> Mask | None:
-            return self._select(mask, moments[iteration]).mask if iteration in moments else None
+            number = moments.get(iteration)
+            if number is None or config.kept_after(number, living=mask.kept, total=mask.total) >= mask.kept:
+                return None  # the cubic is flat at its end: many prunes of few weights drop nothing
+            return self._select(mask, number).mask
 
         load_into(self.model, self.start.tensors, where="theta_pre")
         ratio = self._ratio(batches)
@@ -238,9 +241,11 @@ class _Rounds:
         at the last rate, learning-rate rewinding repeats the schedule; both keep the weights.
         """
         config = self.config
-        if config.rewind != "none" or number == 1:
+        n = config.finetune.iterations(per_epoch)
+        first = 1 if config.first_finetune else 2  # the first training that really happens
+        if config.rewind != "none" or number <= first or n == 0:
             return config
-        last = learning_rate(config, config.finetune.iterations(per_epoch), per_epoch)
+        last = learning_rate(config, n - 1, per_epoch)
         return config.model_copy(update={"lr": last, "milestones": ()})
 
     def _select(self, mask: Mask, number: int) -> Selection:

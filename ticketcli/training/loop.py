@@ -141,7 +141,7 @@ def train(
             if smaller is not None:
                 mask, masked = smaller, MaskedWeights(run.prunable, smaller)
                 masked.apply(optimizer)
-        yield Progress(run.what, iteration, total, values)
+        yield Progress(run.what, iteration, total, values, run.batches.batch)
         yield Snapshot(partial(_capture, run, optimizer, iteration, kept, mask))
     run.batches.close()  # processes that decode images are not kept for what comes after
     if masked is not None:
