@@ -1,5 +1,6 @@
 """Settings for all tests: no deadlines (machines are noisy), one thread (the nets are tiny); and one real run."""
 
+import os
 import shutil
 
 import hypothesis
@@ -12,6 +13,7 @@ from ticketcli.store.run_folder import Run
 hypothesis.settings.register_profile("ticketcli", deadline=None, max_examples=60, derandomize=True)
 hypothesis.settings.load_profile("ticketcli")
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # and for child processes: bytes are promised for equal thread counts
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ def begin(recipe, folder, *more):
     return subprocess.Popen(
         [sys.executable, "-m", "ticketcli", "run", str(recipe), "--run", str(folder), "--save-every", "0", *more],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # as in this process: bytes are promised for equal thread counts
     )  # fmt: skip
 
 
