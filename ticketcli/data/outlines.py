@@ -1,0 +1,34 @@
+"""Outlines as bitmaps: run lengths as numpy has them; polygons and packed run lengths by COCO's own library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def run_lengths(bitmap: NDArray[np.bool_]) -> dict[str, Any]:
+    """A bitmap [H, W] as COCO's uncompressed run lengths: down the columns, zeros first."""
+    flat = np.asarray(bitmap, dtype=bool).flatten(order="F")
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    bounds = np.concatenate([[0], edges, [flat.size]])
+    counts = np.diff(bounds).tolist()
+    return {"size": list(bitmap.shape), "counts": [0, *counts] if flat.size and flat[0] else counts}
+
+
+def bitmap(segmentation: Any, height: int, width: int) -> NDArray[np.uint8]:
+    """An outline as ones on zeros, [H, W]."""
+    counts = segmentation["counts"]
+    values = np.arange(len(counts), dtype=np.uint8) & 1
+    return np.repeat(values, counts).reshape((height, width), order="F")
+
+
+def bitmaps(segmentations: Sequence[Any], height: int, width: int) -> Tensor:
+    """Outlines as uint8 [n, H, W]."""
+    if not segmentations:
+        return torch.zeros((0, height, width), dtype=torch.uint8)
+    return torch.from_numpy(np.stack([bitmap(one, height, width) for one in segmentations]))

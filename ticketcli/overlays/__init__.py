@@ -1,0 +1,1 @@
+"""Pictures for people: what a network found, drawn onto the image."""

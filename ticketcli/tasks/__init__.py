@@ -1,0 +1,1 @@
+"""What a ticket is transferred to: a file and a line in a table for each kind of target."""
