@@ -1,6 +1,5 @@
 """Cut anywhere, continued by the same command, the run holds the bytes of one that was never cut."""
 
-import os
 import random
 import shutil
 import signal
