@@ -58,7 +58,7 @@ def macs(module: nn.Module, *inputs: Any, **settings: Any) -> int:
     return total
 
 
-class _Taps(nn.Module):
+class Taps(nn.Module):
     """The encoder, called for its taps."""
 
     def __init__(self, encoder: Encoder) -> None:
@@ -66,12 +66,13 @@ class _Taps(nn.Module):
         self.encoder = encoder
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Images [N, 3, H, W] -> taps."""
         return self.encoder.taps(x)
 
 
 def tap_outlines(encoder: Encoder, image_size: int) -> dict[str, Tensor]:
     """Tap name -> a tensor [1, C_i, h_i, w_i] without values, for one image of `image_size` pixels a side."""
-    found: dict[str, Tensor] = outline(_Taps(encoder), one_image(image_size))
+    found: dict[str, Tensor] = outline(Taps(encoder), one_image(image_size))
     return found
 
 

@@ -47,6 +47,11 @@ class Encoder(nn.Module, ABC):
         """Images [N, 3, H, W] -> logits [N, n_classes]."""
         return self.taps_and_logits(x)[1]
 
+    def drop_head(self) -> None:
+        """Leave the classifier out, for tasks that only read taps: its parameters are gone, logits mean nothing."""
+        for name in self.head_names:
+            self.set_submodule(name, nn.Identity())
+
     @property
     def head_prefixes(self) -> tuple[str, ...]:
         """What the classifier's parameter names begin with: `fc.`."""

@@ -96,6 +96,22 @@ class TimmEncoder(Encoder):
         Raises:
             UsageError: the net only takes images of one size, and these have another.
         """
+        net = self._ready_for(x)
+        last, features = net.forward_intermediates(x, indices=self._places)
+        logits: Tensor = net.forward_head(last)
+        return dict(zip(self.tap_names, features, strict=True)), logits
+
+    def taps(self, x: Tensor) -> dict[str, Tensor]:
+        """The features alone; what the net computes behind the last of them is saved.
+
+        Raises:
+            UsageError: as `taps_and_logits`.
+        """
+        features = self._ready_for(x).forward_intermediates(x, indices=self._places, intermediates_only=True)
+        return dict(zip(self.tap_names, features, strict=True))
+
+    def _ready_for(self, x: Tensor) -> Any:
+        """The net, in this module's mode."""
         if self._fixed_size not in (None, x.shape[-1]):
             raise UsageError(
                 f"this net takes images of {self._fixed_size} pixels, not of {x.shape[-1]}",
@@ -104,9 +120,7 @@ class TimmEncoder(Encoder):
             )
         (net,) = self._beside
         net.training = self.training  # the one thing that is not shared
-        last, features = net.forward_intermediates(x, indices=self._places)
-        logits: Tensor = net.forward_head(last)
-        return dict(zip(self.tap_names, features, strict=True)), logits
+        return net
 
     @torch.random.fork_rng(devices=[])
     def new_head(self, n_classes: int, draw: torch.Generator) -> None:
