@@ -8,7 +8,6 @@ batch layout. Bytes travel; they are normalised on the device.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from ticketcli.data.images import Images, ImageSet, Normalization
 from ticketcli.data.lazy import LazySet, Stored
 from ticketcli.data.order import Order
 from ticketcli.data.sources import Sources
-from ticketcli.data.stream import Augmented, Prepared, stream
+from ticketcli.data.stream import Augmented, Prepared, Stream, stream
 
 __all__ = ["AUGMENTATIONS", "Batches", "in_order"]
 
@@ -97,30 +96,21 @@ class _Gathered:
 
 
 class _Streamed:
-    """Images made by workers, a few batches ahead; asked for another batch than the next, the stream starts there."""
+    """Images made by workers, a few batches ahead."""
 
     def __init__(self, images: LazySet, order: Order, kind: Augmentation, device: torch.device) -> None:
-        self.images, self.order, self.kind, self.device = images, order, kind, device
-        self.next = -1
-        self.made: Iterator[Tensor] = iter(())
+        work, n_workers = Augmented(images, order, kind), images.sources.n_workers
+        self.stream = Stream(work, order.per_epoch, n_workers, pinned=device.type == "cuda")
+        self.device = device
 
     def at(self, epoch: int, step: int) -> Tensor:
         """Bytes [B, S, S, C]."""
-        iteration = epoch * self.order.per_epoch + step
-        if iteration != self.next:
-            self.close()
-            per_epoch = self.order.per_epoch  # not self: in a cycle with the stream, nobody would close it in time
-            tasks = (divmod(number, per_epoch) for number in count(iteration))
-            work = Augmented(self.images, self.order, self.kind)
-            self.made = stream(work, tasks, self.images.sources.n_workers, pinned=self.device.type == "cuda")
-        self.next = -1  # until the batch is there
-        found = next(self.made).to(self.device, non_blocking=True)
-        self.next = iteration + 1
+        found: Tensor = self.stream.at(epoch, step).to(self.device, non_blocking=True)
         return found
 
     def close(self) -> None:
         """End the workers."""
-        self.made, self.next = iter(()), -1
+        self.stream.close()
 
 
 def in_order(

@@ -53,6 +53,35 @@ def decode(path: Path, size: int) -> Tensor:
         raise CorruptError(f"an image cannot be decoded: {words}", where=str(path), hint=SKIP_HINT) from None
 
 
+def decode_labels(path: Path, size: tuple[int, int]) -> Tensor:
+    """Decode a label image, whose numbers (of a palette or grey) are classes: uint8 [H, W].
+
+    Args:
+        path: the file.
+        size: height and width that it has to have.
+
+    Raises:
+        InputMissing: no such file, or it may not be read.
+        CorruptError: it cannot be decoded, does not hold one byte a pixel, or has another size.
+    """
+    try:
+        with Image.open(path) as image:
+            mode, labels = image.mode, np.array(image)
+    except (FileNotFoundError, PermissionError) as error:
+        raise InputMissing(f"cannot read a label image: {error.strerror}", where=str(path)) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders of many formats raise what they like
+        words = "not an image" if isinstance(error, UnidentifiedImageError) else str(error) or repr(error)
+        raise CorruptError(f"a label image cannot be decoded: {words}", where=str(path)) from None
+    if mode not in ("L", "P"):
+        raise CorruptError(f"a label image has colours of kind {mode}, not one byte a pixel", where=str(path))
+    if labels.shape != size:
+        here, there = (f"{width} x {height}" for height, width in (labels.shape, size))
+        raise CorruptError(f"a label image is {here} pixels, its image {there}", where=str(path))
+    return torch.from_numpy(labels)
+
+
 def _decode(path: Path, size: int) -> Tensor:
     if path.stat().st_size == 0:
         raise CorruptError("an image file is empty", where=str(path), hint=SKIP_HINT)

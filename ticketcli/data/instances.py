@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,19 +24,25 @@ class InstanceSet:
 
     Attributes:
         originals: the images; `read(index, size)` gives uint8 [H, W, C].
-        pictures: what is on each.
+        pictures: what is on each; for images that are made, a sequence that is made with them.
         class_names: by label.
         category_ids: by label, what the annotation file calls the class.
         size: the shorter side in pixels at which the images are shown unless somebody says otherwise.
         sources: how they are read.
+        extent: height and width where all images have the same; None where each picture says its own.
+        folder: where the label images lie that pictures name; None where there are none.
+        remembered: originals that were read before, by (index, size they were read for), for as long as they are few.
     """
 
     originals: Originals
-    pictures: tuple[Picture, ...]
+    pictures: Sequence[Picture]
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
     size: int
     sources: Sources = field(default_factory=Sources)
+    extent: tuple[int, int] | None = None
+    folder: Path | None = None
+    remembered: dict[tuple[int, int], Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def labels(self) -> Tensor:
@@ -50,7 +58,17 @@ class InstanceSet:
         """The images at `indices`, in that order."""
         order = indices.numpy().astype(np.int64)
         pictures = tuple(self.pictures[int(index)] for index in order)
-        return replace(self, originals=self.originals.take(order), pictures=pictures)
+        return replace(self, originals=self.originals.take(order), pictures=pictures, remembered={})
+
+    def sized(self, size: int | None, sources: Sources) -> InstanceSet:
+        """The same images with another shorter side; None leaves it as it is."""
+        return replace(self, size=self.size if size is None else size, sources=sources)
+
+    def extent_of(self, index: int) -> tuple[int, int]:
+        """Height and width of one original, known without reading it."""
+        if self.extent is not None:
+            return self.extent
+        return self.pictures[index].height, self.pictures[index].width
 
     def relabelled(self, labels: Tensor, class_names: tuple[str, ...]) -> InstanceSet:
         """Itself: labels are those of the objects."""

@@ -163,7 +163,9 @@ def sized(images: Any, size: int | None, sources: Sources) -> Images:
         if size is None or size == images.size:
             return replace(images, sources=sources)
         return replace(images, size=size, sources=sources, held=_Held())
-    assert isinstance(images, ImageSet)
+    if not isinstance(images, ImageSet):  # objects on images of any size
+        found: Images = images.sized(size, sources)
+        return found
     if size is None or images.images.shape[1:3] == (size, size):
         return images
     return LazySet(Stored(images.images), images.labels, images.class_names, size, sources)

@@ -6,8 +6,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ticketcli.events import Event
+
+if TYPE_CHECKING:
+    from ticketcli.data.images import Splits
 
 _MOST_WORKERS = 8
 
@@ -53,8 +57,16 @@ class Wanted:
         sources: where to look.
         path: what follows the colon in folder:PATH.
         broken: what to do about image files that cannot be read: refuse or skip.
+        images: how many training images to make, for sets whose images are made; None makes the usual number.
+        size: their side in pixels; None makes the usual one.
+        split_seed: fixes them.
+        inner: the images that they are made of, split and narrowed as was asked.
     """
 
     sources: Sources
     path: str = ""
     broken: str = "refuse"
+    images: int | None = None
+    size: int | None = None
+    split_seed: int = 0
+    inner: Splits | None = None

@@ -7,6 +7,7 @@ import importlib
 import signal
 import threading
 from collections.abc import Generator, Iterable, Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -139,3 +140,29 @@ def stream(work: Any, tasks: Iterable[Any], n_workers: int, *, pinned: bool = Fa
             yield found
     finally:
         del made  # its workers end with it
+
+
+class Stream:
+    """Work by (epoch, step), a few steps ahead; asked for another step than the next, the stream starts there."""
+
+    def __init__(self, work: Any, per_epoch: int, n_workers: int, *, pinned: bool) -> None:
+        self.work, self.per_epoch, self.n_workers, self.pinned = work, per_epoch, n_workers, pinned
+        self.next = -1
+        self.made: Iterator[Any] = iter(())
+
+    def at(self, epoch: int, step: int) -> Any:
+        """What `work[epoch, step]` is."""
+        iteration = epoch * self.per_epoch + step
+        if iteration != self.next:
+            self.close()
+            per_epoch = self.per_epoch  # not self: in a cycle with the stream, nobody would close it in time
+            tasks = (divmod(number, per_epoch) for number in count(iteration))
+            self.made = stream(self.work, tasks, self.n_workers, pinned=self.pinned)
+        self.next = -1  # until it is there
+        found = next(self.made)
+        self.next = iteration + 1
+        return found
+
+    def close(self) -> None:
+        """End the workers."""
+        self.made, self.next = iter(()), -1

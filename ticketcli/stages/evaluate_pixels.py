@@ -1,0 +1,96 @@
+"""`ticket evaluate` of a pixel-level network: its measures, what it found, and pictures of its worst images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ticketcli.data.instances import InstanceSet
+from ticketcli.errors import UsageError
+from ticketcli.models.architectures import build_encoder, masked_parameters
+from ticketcli.models.cost import parameters
+from ticketcli.overlays.sheet import worst_first
+from ticketcli.recipe.configs import Data, EvaluateConfig
+from ticketcli.stages.job import Job, data_of, splits_of
+from ticketcli.tasks.drawing import sheets
+from ticketcli.tasks.table import TASKS
+from ticketcli.tasks.task import Head
+from ticketcli.tensors.files import load_into
+from ticketcli.tensors.masking import MaskedWeights
+from ticketcli.training.yields import Loaded, Output, Produced, Yield
+
+_BATCH = 8
+
+
+def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
+    """Measure a network for pixels, boxes or masks on a part of its target.
+
+    Writes the measures; what was found as COCO's results format has it (`results.json`); and, if asked for, sheets of
+    the images on which the network lost most against the one beside it.
+
+    Raises:
+        UsageError: the settings or the images are for another kind of network.
+    """
+    config, source = job.config, job.inputs["of"]
+    if "decoder" in job.inputs or config.recalibrate_bn:
+        raise UsageError("decoder and recalibrate_bn are for classifiers", where="evaluate", hint="leave them out")
+    head, task = Head.of(source.about), TASKS[source.about["task"]]
+    data: Data = data_of(config.data, source.about)
+    splits = splits_of(job, data, int(source.about["image_size"]), encoder=source.about)
+    task.check(splits)
+    images = splits.test if config.split == "test" else splits.validation
+    assert isinstance(images, InstanceSet)
+    if not images.pictures:
+        raise UsageError(f"the set has no {config.split} images", where="evaluate.data", hint="split: validation")
+    batch = min(config.batch, _BATCH)
+    model = network_of(source, head, job.device)
+    judged = task.judge(model, images, splits.normalization, head, job.device, batch)
+    found: dict[str, Any] = {
+        "of": source.ref,
+        "task": source.about["task"],
+        "split": config.split,
+        "data": data.model_dump(mode="json", exclude_defaults=True),
+        **judged.metrics,
+        "parameters": parameters(model),
+    }
+    if source.mask is not None:
+        found |= {"sparsity": source.mask.sparsity, "network_sparsity": source.mask.dropped / parameters(model)}
+    files: dict[str, bytes] = {}
+    if judged.results is not None:
+        files["results.json"] = json.dumps(judged.results).encode()
+    if config.pictures:
+        columns = {source.ref: model}
+        before = judged.scores
+        if "beside" in job.inputs:
+            beside = job.inputs["beside"]
+            _require_alike(beside.about, source.about)
+            other = network_of(beside, Head.of(beside.about), job.device)
+            before = task.judge(other, images, splits.normalization, head, job.device, batch).scores
+            columns = {beside.ref: other, source.ref: model}
+        order = worst_first(before, judged.scores)[: config.pictures]
+        chosen = images.take(torch.tensor(order))
+        files |= sheets(task, columns, chosen, splits.normalization, head, job.device)
+    metrics = {**found, "images": splits.counts()}
+    yield Produced("metrics", (Output("metrics", "metrics", "metrics", found, {}, files=files),), metrics)
+
+
+def network_of(source: Loaded, head: Head, device: torch.device) -> nn.Module:
+    """The network of a task's checkpoint, its masked weights exactly +0.0."""
+    encoder = build_encoder(source.about["arch"], n_classes=1, seed=0)
+    model = TASKS[source.about["task"]].build(encoder, head, seed=0)
+    load_into(model, source.values, where=source.ref)
+    model.to(device)
+    if source.mask is not None:
+        MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
+    return model
+
+
+def _require_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    for name in ("task", "class_names", "data"):
+        if one.get(name) != other.get(name):
+            hint = "name a network of the same target"
+            raise UsageError(f"the network beside it has another {name}", where="evaluate.beside", hint=hint)

@@ -1,0 +1,68 @@
+"""Classes of whole images: the encoder under a fresh linear head."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ticketcli.data.batches import in_order
+from ticketcli.data.images import Images, Normalization, Splits
+from ticketcli.data.instances import InstanceSet
+from ticketcli.errors import UsageError
+from ticketcli.metrics.quality import quality
+from ticketcli.models.encoder import Encoder
+from ticketcli.recipe.transfer_config import TransferConfig
+from ticketcli.tasks.task import Head, Judgement
+from ticketcli.tensors.seeds import generator
+from ticketcli.training.feeds import training_batches
+from ticketcli.training.loop import Feed, Loss
+
+
+class Classification:
+    """Source: the paper, section 5.3, after [1]."""
+
+    prefix = ""
+
+    def check(self, splits: Splits) -> None:
+        """Refuse images without classes, and parts without images."""
+        if isinstance(splits.train, InstanceSet):
+            hint = "add task: semantic, detection or segmentation"
+            raise UsageError("these are images of several objects, not of one class", where="transfer.data", hint=hint)
+        if not splits.train.labelled:
+            hint = "a set with labels, such as folder:PATH"
+            raise UsageError("the images have no classes to learn", where="transfer.data", hint=hint)
+
+    def head(self, config: TransferConfig, splits: Splits, source_size: int) -> Head:
+        """A class for each of the target's."""
+        return Head(tuple(splits.train.class_names), config.image_size or source_size)
+
+    def build(self, encoder: Encoder, head: Head, *, seed: int) -> nn.Module:
+        """The encoder itself, its classifier replaced."""
+        encoder.new_head(len(head.class_names), generator(seed, "head"))
+        return encoder
+
+    def feed(self, config: TransferConfig, splits: Splits, head: Head, device: torch.device) -> Feed:
+        """Shuffled, augmented images and their labels."""
+        return training_batches(config, splits.train, splits, config.data, device, "transfer")
+
+    def describe(self, model: nn.Module, normalization: Normalization) -> str:
+        """Nothing more."""
+        return ""
+
+    def loss(self, model: nn.Module, head: Head) -> Loss:
+        """Cross-entropy."""
+
+        def loss(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+            return {"loss": F.cross_entropy(model(images), labels)}
+
+        return loss
+
+    def judge(
+        self, model: nn.Module, images: Images, normalization: Normalization, head: Head, device: torch.device,
+        batch: int,
+    ) -> Judgement:  # fmt: skip
+        """Top-1 accuracy."""
+        return Judgement(quality(cast(Encoder, model), in_order(images, normalization, batch, device)))

@@ -1,0 +1,103 @@
+"""Boxes, and with masks instances: Faster and Mask R-CNN on the backbone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ticketcli.data.images import Images, Normalization, Splits
+from ticketcli.data.instances import InstanceSet, Shown
+from ticketcli.data.views import views_in_order
+from ticketcli.errors import UsageError
+from ticketcli.metrics.average_precision import average_precision, require_coco, results_of
+from ticketcli.models.encoder import Encoder
+from ticketcli.models.rcnn import Rcnn, build_rcnn, describe
+from ticketcli.overlays.detection import score_of
+from ticketcli.recipe.transfer_config import TransferConfig
+from ticketcli.tasks.pixels import PixelFeed, has_maps, objects_of, test_side
+from ticketcli.tasks.task import Head, Judgement
+from ticketcli.tensors.modes import evaluating
+from ticketcli.training.loop import Feed, Loss
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Boxes, or boxes and masks; `models.rcnn` says after whom."""
+
+    masks: bool
+    prefix = "backbone.body."
+
+    def check(self, splits: Splits) -> None:
+        """Refuse images without outlined objects; and to begin what could not be measured in the end."""
+        images = objects_of(splits)
+        if has_maps(images) or not any(picture.instances for picture in images.pictures):
+            hint = "task: semantic learns from label images"
+            raise UsageError("there are no objects on these images", where="transfer.data", hint=hint)
+        if self.masks:
+            for picture in images.pictures:
+                if any(one.segmentation is None and not one.crowd for one in picture.instances):
+                    raise UsageError(
+                        f"an object on image {picture.id} has a box and no outline", where="transfer.data",
+                        hint="task: detection learns from boxes alone",
+                    )  # fmt: skip
+        require_coco()
+
+    def head(self, config: TransferConfig, splits: Splits, source_size: int) -> Head:
+        """A class for each category."""
+        images = objects_of(splits)
+        side = test_side(config, images)
+        return Head(images.class_names, side, config.long_side, config.channels, config.anchors)
+
+    def build(self, encoder: Encoder, head: Head, *, seed: int) -> nn.Module:
+        """The encoder under a feature pyramid, proposals and heads of regions."""
+        return build_rcnn(
+            encoder, n_classes=len(head.class_names), masks=self.masks, channels=head.channels, anchors=head.anchors,
+            image_size=head.side, seed=seed,
+        )  # fmt: skip
+
+    def describe(self, model: nn.Module, normalization: Normalization) -> str:
+        """For people."""
+        return describe(cast(Rcnn, model), normalization)
+
+    def feed(self, config: TransferConfig, splits: Splits, head: Head, device: torch.device) -> Feed:
+        """Images, mirrored at random; those without an object that can be learnt are left out, as in Detectron2."""
+        images = objects_of(splits)
+        useful = [k for k, one in enumerate(images.pictures) if any(not inst.crowd for inst in one.instances)]
+        return PixelFeed(config, images.take(torch.tensor(useful)), splits, head, device, masks=self.masks)
+
+    def loss(self, model: nn.Module, head: Head) -> Loss:
+        """The sum of the losses of proposals, classes, boxes and masks."""
+
+        def loss(shown: Shown, draw: int) -> dict[str, Tensor]:
+            return cast(Rcnn, model).losses(shown, draw)
+
+        return loss
+
+    @torch.no_grad()
+    def judge(
+        self, model: nn.Module, images: Images, normalization: Normalization, head: Head, device: torch.device,
+        batch: int,
+    ) -> Judgement:  # fmt: skip
+        """Average precision as COCO defines it."""
+        assert isinstance(images, InstanceSet)
+        results: list[dict[str, object]] = []
+        scores = [0.0] * len(images.pictures)
+        views = views_in_order(
+            images, normalization, short_side=head.side, long_side=head.long_side, batch=batch, masks=False,
+            device=device,
+        )  # fmt: skip
+        with evaluating(model):
+            for shown in views:
+                originals = [images.pictures[index] for index in shown.indices]
+                sizes = [(one.height, one.width) for one in originals]
+                for index, picture, found in zip(
+                    shown.indices, originals, cast(Rcnn, model).find(shown, sizes), strict=True
+                ):
+                    results += results_of(picture, found, images.category_ids)
+                    scores[index] = score_of(picture, found)
+        kinds = ("bbox", "segm") if self.masks else ("bbox",)
+        metrics = average_precision(images.pictures, images.class_names, images.category_ids, results, kinds)
+        return Judgement({**metrics, "n": len(scores)}, tuple(scores), results)

@@ -1,0 +1,73 @@
+"""What tasks on outlined objects share: which images will do, at what size, and in what order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ticketcli.data.images import Splits
+from ticketcli.data.instances import InstanceSet, Shown
+from ticketcli.data.views import InstanceBatches
+from ticketcli.errors import UsageError
+from ticketcli.recipe.transfer_config import TransferConfig
+from ticketcli.tasks.task import Head
+from ticketcli.tensors.seeds import derive
+from ticketcli.training.feeds import order_seed
+
+
+def objects_of(splits: Splits) -> InstanceSet:
+    """The training part, which has to hold outlined objects or label images.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if not isinstance(splits.train, InstanceSet):
+        hint = "scenes, scenes:SET, coco:PATH or maps:PATH"
+        raise UsageError("nothing is outlined on these images", where="transfer.data", hint=hint)
+    return splits.train
+
+
+def has_maps(images: InstanceSet) -> bool:
+    """Whether the set has label images instead of outlined objects."""
+    return bool(images.pictures) and bool(images.pictures[0].labels)
+
+
+def test_side(config: TransferConfig, images: InstanceSet) -> int:
+    """The shorter side at which images are tested: the largest of training, or the set's own."""
+    return max(config.short_sides, default=images.size)
+
+
+class PixelFeed:
+    """Training batches of a set with objects: `Shown`, and a number that fixes what else is drawn in the step."""
+
+    def __init__(
+        self, config: TransferConfig, images: InstanceSet, splits: Splits, head: Head, device: torch.device,
+        *, masks: bool,
+    ) -> None:  # fmt: skip
+        self.seed = derive(config.seed, "steps")
+        self.batches = InstanceBatches(
+            images,
+            normalization=splits.normalization,
+            batch=config.batch,
+            seed=order_seed(config, "transfer"),
+            short_sides=config.short_sides or (head.side,),
+            long_side=head.long_side,
+            mirrored=config.augment != "none",
+            masks=masks,
+            device=device,
+        )
+        self.batch, self.per_epoch = self.batches.batch, self.batches.per_epoch
+
+    def at(self, epoch: int, step: int) -> tuple[Shown, int]:
+        """The batch, and its number."""
+        return self.batches.at(epoch, step), derive(self.seed, "step", epoch, step)
+
+    def close(self) -> None:
+        """End the workers."""
+        self.batches.close()
+
+
+def described(parts: dict[str, Any]) -> str:
+    """`name value, name value` for people."""
+    return ", ".join(f"{name} {value}" for name, value in parts.items())
