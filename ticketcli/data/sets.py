@@ -13,6 +13,7 @@ from ticketcli.data.imagenet import load_imagenet
 from ticketcli.data.images import Images, Splits, limit, narrow
 from ticketcli.data.lazy import sized
 from ticketcli.data.mnist import load_fashion, load_mnist
+from ticketcli.data.scenes import load_scenes
 from ticketcli.data.sources import Sources, Wanted
 from ticketcli.data.splitting import Whole, split
 from ticketcli.data.svhn import load_svhn
@@ -24,13 +25,17 @@ _LARGE = 128  # pixels
 
 @dataclass(frozen=True)
 class Dataset:
-    """How to load a set, the augmentation that suits it at a number of pixels, a line about it, and its counts."""
+    """How to load a set, the augmentation that suits it at a number of pixels, a line about it, and its counts.
+
+    `takes_path`: NAME:PATH. `made_of`: NAME or NAME:SET, images that are made of another set's, by default of this one.
+    """
 
     load: Callable[[Wanted], Whole]
     augment: Callable[[int], str]
     summary: str
     published: tuple[int, int] | None = None
     takes_path: bool = False
+    made_of: str = ""
 
 
 def _always(name: str) -> Callable[[int], str]:
@@ -51,13 +56,14 @@ DATASETS: Mapping[str, Dataset] = {
     "imagenet": Dataset(load_imagenet, _always("resized-crop"), "photographs of 1,000 classes", (1_281_167, 50_000)),
     "folder": Dataset(load_folder, _by_size, "image files, a folder for each class", takes_path=True),
     "images": Dataset(load_images, _by_size, "image files without classes", takes_path=True),
+    "scenes": Dataset(load_scenes, _always("none"), "objects of another set on textured canvases", made_of="digits"),
 }
 
 
 def _known(name: str) -> tuple[Dataset, str]:
     head, _, path = name.partition(":")
     known = DATASETS.get(head)
-    if known is None or known.takes_path != bool(path):
+    if known is None or (known.takes_path != bool(path) and not known.made_of):
         names = [f"{word}:PATH" if row.takes_path else word for word, row in DATASETS.items()]
         raise UsageError(f"unknown image set '{name}'", where="data.name", hint=did_you_mean(name, names))
     return known, path
@@ -65,7 +71,8 @@ def _known(name: str) -> tuple[Dataset, str]:
 
 def natural_augment(name: str, image_size: int) -> str:
     """The augmentation that `augment: auto` stands for."""
-    return _known(name)[0].augment(image_size)
+    known, path = _known(name)
+    return natural_augment(path or known.made_of, image_size) if known.made_of else known.augment(image_size)
 
 
 @lru_cache(maxsize=2)
@@ -91,7 +98,16 @@ def _splits(
     split_seed: int,
     broken: str,
     sources: Sources,
+    images: int | None = None,
 ) -> Splits:
+    known, path = _known(name)
+    if known.made_of:  # what is asked for is asked of the images that they are made of
+        asked = classes, per_class, seed, None, validation, split_seed, broken, sources
+        inner = _splits.__wrapped__(path or known.made_of, *asked)  # not kept: it is part of what is made
+        made = known.load(Wanted(sources, path, broken, images, image_size, split_seed, inner))
+        return split(made, validation=None, split_seed=0)
+    if images is not None:
+        raise UsageError(f"the images of '{name}' are not made, but read", where="data.images", hint="leave images out")
     splits = split(_whole(name, broken, sources), validation=validation, split_seed=split_seed)
     if classes is not None:
         splits = narrow(splits, classes)
@@ -115,19 +131,21 @@ def load_splits(
     split_seed: int = 0,
     broken: str = "refuse",
     sources: Sources | None = None,
+    images: int | None = None,
 ) -> Splits:
     """Load a set, narrowed to `classes` and to `per_class` training images of each (chosen by `seed`).
 
     Args:
-        name: a key of the table, or folder:PATH, images:PATH.
+        name: a key of the table, or folder:PATH, images:PATH, scenes:SET.
         classes: keep these, relabelled in this order.
         per_class: keep so many training images of each class.
         seed: chooses those.
-        image_size: side in pixels at which all images are shown; None takes the set's own.
+        image_size: side in pixels at which all images are shown, or scenes are made; None takes the set's own.
         validation: share of the training images cut off for validation; None takes the set's own.
         split_seed: fixes that cut.
         broken: refuse or skip image files that cannot be read.
         sources: where to look.
+        images: how many training scenes to make; None makes the usual number.
 
     Raises:
         UsageError: unknown set or class, or fewer images than asked for.
@@ -147,5 +165,6 @@ def load_splits(
         split_seed,
         broken,
         sources,
+        images,
     )
     return _each(found, lambda images: sized(images, None, sources))  # whoever asks now is who is told
