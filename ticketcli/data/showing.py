@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from ticketcli.annotations.pictures import Instance, Picture
 from ticketcli.data.decoding import decode_labels
@@ -150,13 +151,9 @@ def _masks(picture: Picture, instances: Sequence[Instance], size: tuple[int, int
 
 def _sampled(planes: Tensor, size: tuple[int, int]) -> Tensor:
     """Planes uint8 [n, H, W] at the centres of the pixels of another size: uint8 [n, h, w]."""
-    if tuple(planes.shape[1:]) == size:
-        return planes
-    rows, columns = (
-        ((torch.arange(new, dtype=torch.float64) + 0.5) * (old / new)).to(torch.int64).clamp_(max=old - 1)
-        for old, new in zip(planes.shape[1:], size, strict=True)
-    )
-    return planes.index_select(1, rows).index_select(2, columns)
+    if tuple(planes.shape[1:]) == size or not len(planes):
+        return planes.reshape(len(planes), *size)
+    return F.interpolate(planes[None], size, mode="nearest-exact")[0]
 
 
 def _require_same_size(original: Tensor, picture: Picture) -> None:
