@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ticketcli.annotations.pictures import Instance, Picture
-from ticketcli.data.cutouts import Cutter
+from ticketcli.data.cutouts import Cutout, Cutter
 from ticketcli.data.outlines import run_lengths
 from ticketcli.data.textures import colour, texture
 from ticketcli.tensors.seeds import derive, uniforms
@@ -28,21 +28,19 @@ Plane = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Placed:
-    """An object in a scene: image `index` of the part, at (top, left), with its outline and what is seen of it."""
+    """An object in a scene, its upper left corner at (top, left); `seen` [side, side] is what nothing hides of it."""
 
     slot: int
-    index: int
     label: int
-    longest: int
+    cutout: Cutout
     top: int
     left: int
-    opacity: Plane
     seen: NDArray[np.bool_]
 
     @property
     def place(self) -> tuple[slice, slice]:
         """Rows and columns of the canvas."""
-        height, width = self.opacity.shape
+        height, width = self.cutout.opacity.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
 
@@ -65,15 +63,15 @@ def place(key: int, side: int, cutter: Cutter, members: Sequence[NDArray[np.int6
         label = int(which * len(members))
         index = int(members[label][int(member * len(members[label]))])
         longest = round(side * (_SCALES[0] + (_SCALES[1] - _SCALES[0]) * scale))
-        opacity = cutter.outline(index, longest, float(shape))
-        height, width = opacity.shape
+        cutout = cutter.cut(index, longest, float(shape))
+        height, width = cutout.opacity.shape
         top, left = int(down * (side - height + 1)), int(right * (side - width + 1))
         mask = np.zeros((side, side), dtype=bool)
-        mask[top : top + height, left : left + width] = opacity > 0.5
+        mask[top : top + height, left : left + width] = cutout.opacity > 0.5
         seen = mask & ~covered
         if mask.any() and seen.sum() >= _SEEN * mask.sum():
             covered |= mask
-            placed.append(Placed(slot, index, label, longest, top, left, opacity, seen))
+            placed.append(Placed(slot, label, cutout, top, left, seen))
     return placed[::-1]
 
 
@@ -95,12 +93,11 @@ def render(key: int, side: int, cutter: Cutter, placed: Sequence[Placed]) -> NDA
     canvas = texture(key, side)
     for one in placed:
         behind = canvas[one.place]
-        own, grey = cutter.colours(one.index, one.longest)
-        opacity = one.opacity[:, :, None]
+        own, opacity = cutter.colours(one.cutout), one.cutout.opacity[:, :, None]
         if cutter.background is None:
             front = own * (0.8 + 0.4 * uniforms(derive(key, "tint", one.slot), np.arange(3, dtype=np.uint64)))
-        elif grey:
-            ink = np.abs(own - cutter.background / 255)
+        elif np.ptp(own, axis=2).max() < 1 / 255:  # shades of grey
+            ink = np.abs(own[:, :, :1] - cutter.background / 255)
             around = (behind * opacity).sum((0, 1)) / max(float(opacity.sum()), 1e-9)
             front = _tint(derive(key, "tint", one.slot), around) * (0.4 + 0.6 * ink / max(float(ink.max()), 1e-9))
         else:

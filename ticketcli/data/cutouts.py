@@ -28,6 +28,23 @@ _POWERS = (2.0, 3.0, 6.0)  # of the outline |x|^p + |y|^p = 1: an ellipse, a rou
 
 
 @dataclass(frozen=True)
+class Cutout:
+    """An object from image `index`, `longest` pixels long.
+
+    Attributes:
+        index: of the image.
+        longest: its longer side in pixels.
+        opacity: [h, w] in [0, 1]; the object is where it is above 0.5.
+        pixels: [h, w, C], 0 to 255; None for photographs, which are not read for their outline.
+    """
+
+    index: int
+    longest: int
+    opacity: Plane
+    pixels: Plane | None = None
+
+
+@dataclass(frozen=True)
 class Cutter:
     """Cuts objects out of images.
 
@@ -39,8 +56,8 @@ class Cutter:
     images: Images
     background: int | None
 
-    def outline(self, index: int, longest: int, shape: float) -> Plane:
-        """How opaque each pixel of an object is, [h, w] in [0, 1], whose longer side is `longest` pixels.
+    def cut(self, index: int, longest: int, shape: float) -> Cutout:
+        """The object of image `index`, whose longer side is made `longest` pixels.
 
         Args:
             index: which image.
@@ -48,19 +65,16 @@ class Cutter:
             shape: in [0, 1), chooses the form of a photograph's patch.
         """
         if self.background is None:
-            return _patch(longest, _POWERS[int(shape * len(_POWERS))])
-        _, ink = self._ink(index, longest)
+            return Cutout(index, longest, _patch(longest, _POWERS[int(shape * len(_POWERS))]))
+        pixels, ink = self._ink(index, longest)
         low, high = _SOFT
-        return np.clip((ink - low) / (high - low), 0, 1)
+        return Cutout(index, longest, np.clip((ink - low) / (high - low), 0, 1), pixels)
 
-    def colours(self, index: int, longest: int) -> tuple[Plane, bool]:
-        """The object's own colours [h, w, 3] in [0, 1], and whether they are shades of grey."""
-        if self.background is None:
-            pixels = _numbers(prepare(original(self.images, index, longest), longest))
-        else:
-            pixels, _ = self._ink(index, longest)
-        pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-        return pixels / 255, bool(np.ptp(pixels, axis=2).max() < 1)
+    def colours(self, cutout: Cutout) -> Plane:
+        """The object's own colours, [h, w, C] in [0, 1]; a photograph is read only now."""
+        if cutout.pixels is None:
+            return _numbers(prepare(original(self.images, cutout.index, cutout.longest), cutout.longest)) / 255
+        return cutout.pixels / 255
 
     def _ink(self, index: int, longest: int) -> tuple[Plane, Plane]:
         """Pixels [h, w, C] of the part of an image that has ink, and how much ink [h, w], 1 on the outline."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from ticketcli.annotations.pictures import Instance, Picture
 from ticketcli.data.decoding import decode_labels
 from ticketcli.data.instances import InstanceSet
-from ticketcli.data.outlines import bitmaps
+from ticketcli.data.sampling import sampled_map, sampled_masks
 from ticketcli.errors import CorruptError, UsageError
 
 STRIDE = 32  # pixels: what the sides of a batch are multiples of
@@ -84,9 +84,8 @@ def show(
 ) -> View:
     """An image of the set at `size`, not mirrored.
 
-    Masks and label maps are sampled at the centres of the shown pixels: a pixel belongs to an object whose outline
-    holds its centre, which is COCO's own rule for drawing outlines; visible parts that are disjoint stay so, and no
-    label is mixed of two. Boxes are the annotation's own, scaled: no rounding is added to them.
+    Masks and label maps are what lies at the centres of the shown pixels (`sampling.py`). Boxes are the annotation's
+    own, scaled: no rounding is added to them.
 
     Args:
         images: the set.
@@ -102,8 +101,7 @@ def show(
     """
     picture = images.pictures[index]
     _require_same_size(original, picture)
-    (h, w), scale = size, np.array([size[1] / picture.width, size[0] / picture.height] * 2)
-    boxes = _corners(picture.instances) * scale
+    boxes = _corners(picture.instances) * np.array([size[1] / picture.width, size[0] / picture.height] * 2)
     chosen = picture.instances
     if training:
         thick = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) >= _THINNEST
@@ -111,13 +109,13 @@ def show(
     label_map = None
     if images.folder is not None and picture.labels:
         label_map = decode_labels(images.folder / picture.labels, (picture.height, picture.width))
-        label_map = _sampled(label_map[None], (h, w))[0]
+        label_map = sampled_map(label_map, size)
     return View(
         resized(original, size),
         torch.from_numpy(boxes.astype(np.float32)),
         torch.tensor([one.label for one in chosen], dtype=torch.int64),
         torch.tensor([one.crowd for one in chosen], dtype=torch.bool),
-        _masks(picture, chosen, (h, w)) if masks else None,
+        _masks(picture, chosen, size) if masks else None,
         label_map,
     )
 
@@ -144,19 +142,7 @@ def _masks(picture: Picture, instances: Sequence[Instance], size: tuple[int, int
             where=picture.file_name or f"picture {picture.id}",
             hint="only boxes can be learnt from such a set",
         )
-    found = bitmaps([one.segmentation for one in instances], picture.height, picture.width)
-    return _sampled(found, size)
-
-
-def _sampled(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Planes uint8 [n, H, W] at the centres of the pixels of another size: uint8 [n, h, w]."""
-    if tuple(planes.shape[1:]) == size:
-        return planes
-    rows, columns = (
-        ((torch.arange(new, dtype=torch.float64) + 0.5) * (old / new)).to(torch.int64).clamp_(max=old - 1)
-        for old, new in zip(planes.shape[1:], size, strict=True)
-    )
-    return planes.index_select(1, rows).index_select(2, columns)
+    return sampled_masks([one.segmentation for one in instances], (picture.height, picture.width), size)
 
 
 def _require_same_size(original: Tensor, picture: Picture) -> None:
