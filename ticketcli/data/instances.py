@@ -1,4 +1,4 @@
-"""`InstanceSet`: images of any size with outlined objects; `Shown`: a batch of them as a network sees it."""
+"""`InstanceSet`: images of any size with outlined objects; a batch of them, as a network sees it, is a `Shown`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from torch import Tensor
 from ticketcli.annotations.pictures import Picture
 from ticketcli.data.lazy import Originals
 from ticketcli.data.sources import Sources
+from ticketcli.tensors.shown import Found, Objects, Shown
+
+__all__ = ["Found", "InstanceSet", "Objects", "Shown"]
 
 
 @dataclass(frozen=True)
@@ -52,46 +55,3 @@ class InstanceSet:
     def relabelled(self, labels: Tensor, class_names: tuple[str, ...]) -> InstanceSet:
         """Itself: labels are those of the objects."""
         return self
-
-
-@dataclass(frozen=True)
-class Objects:
-    """The objects of one image as shown, n of them.
-
-    Attributes:
-        boxes: float32 [n, 4], x0, y0, x1, y1 in pixels of the image as shown.
-        labels: int64 [n], from 0.
-        masks: uint8 [n, h, w] at the size as shown; [0, h, w] where there are none or none are wanted.
-        crowd: bool [n].
-        label_map: uint8 [h, w] where the set has label images (255: ignored), else None.
-    """
-
-    boxes: Tensor
-    labels: Tensor
-    masks: Tensor
-    crowd: Tensor
-    label_map: Tensor | None = None
-
-    def to(self, device: torch.device) -> Objects:
-        """The same on a device."""
-        maps = None if self.label_map is None else self.label_map.to(device)
-        parts = (self.boxes, self.labels, self.masks, self.crowd)
-        boxes, labels, masks, crowd = (part.to(device) for part in parts)
-        return Objects(boxes, labels, masks, crowd, maps)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A batch: B images in one tensor, each in the upper left corner, zeros (after normalisation) around it.
-
-    Attributes:
-        images: float32 [B, 3, H, W], normalised; H and W are multiples of 32.
-        sizes: (h, w) of each image inside it, in pixels.
-        objects: what is on each.
-        indices: which images of the set they are.
-    """
-
-    images: Tensor
-    sizes: tuple[tuple[int, int], ...]
-    objects: tuple[Objects, ...]
-    indices: tuple[int, ...]
