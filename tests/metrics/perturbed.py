@@ -4,14 +4,14 @@ import json
 
 import numpy as np
 import torch
+from hotcoco.mask import decode, fr_py_objects, merge
 
 from ticketcli.annotations.pictures import Instance, Picture
-from ticketcli.data.outlines import bitmap
 from ticketcli.tensors.shown import Found
 
 
 def read(path):
-    """A COCO file of run lengths: pictures, class names, category ids."""
+    """A COCO file of outlines of any kind: pictures, class names, category ids."""
     content = json.loads(path.read_text())
     ids = [category["id"] for category in content["categories"]]
     names = [category["name"] for category in content["categories"]]
@@ -26,6 +26,13 @@ def read(path):
         for image in content["images"]
     ]
     return pictures, names, ids
+
+
+def pixels(segmentation, picture):
+    """An outline of any kind as ones on zeros, [H, W]."""
+    if isinstance(segmentation, list):
+        return decode(merge(fr_py_objects(segmentation, picture.height, picture.width)))
+    return decode(segmentation)
 
 
 def perturbed(picture, n_classes, seed, *, shift=0.15, dropped=0.2, doubled=0.2, mistaken=0.1, levels=None):
@@ -43,7 +50,7 @@ def perturbed(picture, n_classes, seed, *, shift=0.15, dropped=0.2, doubled=0.2,
             labels.append(int(draw.integers(n_classes)) if draw.random() < mistaken else instance.label)
             score = draw.random() if instance.crowd else 1 - draw.random() * min(1, 0.4 + 3 * error)
             scores.append(round(score * levels) / levels if levels else score)
-            mask = bitmap(instance.segmentation, picture.height, picture.width)
+            mask = pixels(instance.segmentation, picture)
             masks.append(np.roll(mask, (round(dy), round(dx)), (0, 1)))
     order = np.argsort([-score for score in scores], kind="stable").astype(int)
     shape = (len(order), picture.height, picture.width)
