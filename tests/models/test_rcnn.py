@@ -148,16 +148,6 @@ def test_strides_are_derived_and_anchors_follow_them(arch, strides):
     assert rcnn.roi_heads.box_roi_pool.scales == [1 / stride for stride in strides[:-1]]
 
 
-def test_regions_are_cut_at_the_true_scale_when_an_image_is_much_smaller_than_its_padding():
-    rcnn = detector("resnet18")
-    shown = rectangles(((33, 33),), n_objects=1)
-    rcnn.find(shown)  # torchvision would guess stride 2 from 33 pixels with 16 features, and keep to it
-    box = torch.tensor([[8.0, 8.0, 24.0, 24.0]])
-    ramp = torch.arange(16.0).expand(1, 1, 16, 16)  # what each column of the first level is
-    cut = rcnn.roi_heads.box_roi_pool({"0": ramp, "1": ramp, "2": ramp, "3": ramp}, [box], [(33, 33)])
-    assert float(cut.mean()) == pytest.approx(16 / 4, abs=1e-5)
-
-
 def test_another_width_of_the_pyramid_is_that_of_the_heads():
     state = detector(channels=24).state_dict()
     assert state["backbone.fpn.layer_blocks.0.0.weight"].shape == (24, 24, 3, 3)
@@ -267,6 +257,20 @@ def test_a_box_without_area_is_refused():
 def test_masks_that_are_wanted_and_absent_are_missed():
     with pytest.raises(UsageError, match="no masks"):
         detector(masks=True).losses(rectangles(SIZES, masks=False), 0)
+
+
+@pytest.mark.parametrize(
+    "name", ["backbone.body.conv1.weight", "rpn.head.bbox_pred.weight", "roi_heads.box_head.fc6.weight"]
+)
+def test_a_network_that_has_diverged_says_so_and_does_not_crash(name):
+    """Boxes that are not finite would end the process inside RoIAlign, if any came so far."""
+    rcnn = detector().train()
+    with torch.no_grad():
+        rcnn.get_parameter(name).fill_(float("nan"))
+    loss = rcnn.losses(rectangles(SIZES), 0)["loss"]
+    loss.backward()
+    assert not bool(loss.isfinite())
+    rcnn.find(rectangles(SIZES))
 
 
 # --- findings -----------------------------------------------------------------------------------------------------------

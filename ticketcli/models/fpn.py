@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -76,8 +75,3 @@ class Backbone(nn.Module):
         found = self.body.taps(images)
         levels: dict[str, Tensor] = self.fpn({str(place): found[tap] for place, tap in enumerate(self.taps)})
         return levels
-
-
-def level_of(stride: int) -> int:
-    """The number that the pyramid's paper gives to a level: 2 where the stride is 4."""
-    return int(math.log2(stride))

@@ -19,13 +19,13 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.roi_heads import RoIHeads, paste_masks_in_image
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.models.detection.transform import resize_boxes
-from torchvision.ops.poolers import LevelMapper, MultiScaleRoIAlign
 
 from ticketcli.errors import CorruptError, UsageError
 from ticketcli.models.cost import parameters
 from ticketcli.models.encoder import Encoder
-from ticketcli.models.fpn import Backbone, Level, level_of, levels_of
+from ticketcli.models.fpn import Backbone, Level, levels_of
 from ticketcli.models.freezing import frozen_in_words
+from ticketcli.models.regions import Regions
 from ticketcli.models.resnet import ResNet
 from ticketcli.tensors.global_draws import global_draws
 from ticketcli.tensors.modes import evaluating
@@ -102,7 +102,7 @@ class Rcnn(nn.Module):
         """One image's objects as torchvision wants them; label 0 is the background there."""
         kept = ~objects.crowd
         boxes = objects.boxes[kept]
-        if bool((boxes[:, 2:] <= boxes[:, :2]).any()):
+        if not bool((boxes[:, 2:] > boxes[:, :2]).all()):
             raise CorruptError("a box has no area", where=f"image {index}", hint="ticket data check says which")
         target = {"boxes": boxes, "labels": objects.labels[kept] + 1}
         if self.masks:
@@ -134,6 +134,8 @@ def build_rcnn(
     anchors: tuple[float, ...] | None = None,
     image_size: int,
     seed: int,
+    proposals: int = 2000,
+    samples: int = 512,
 ) -> Rcnn:
     """Faster R-CNN, or Mask R-CNN, around an encoder.
 
@@ -146,24 +148,29 @@ def build_rcnn(
             tap; None: eight times the level's stride.
         image_size: that the encoder takes, in pixels a side; the images may have other sizes.
         seed: of all fresh values, drawn as torchvision draws them; the global generator is not touched.
+        proposals: most that training keeps of a level, and then of an image; half as many where it does not train.
+        samples: those of an image that the heads learn from. Most of the time goes into them.
 
     Raises:
         UsageError: the taps make no pyramid, or the anchors do not fit the levels.
     """
     levels = levels_of(encoder, image_size)
     sides = _anchor_sides(anchors, levels)
-    names = [str(place) for place in range(len(levels))]
+    strides = tuple(level.stride for level in levels)
     with global_draws(derive(seed, "rcnn"), torch.device("cpu")):
         backbone = Backbone(encoder, levels, channels)
         settings: dict[str, Any] = {
+            **{f"rpn_{when}_nms_top_n_train": proposals for when in ("pre", "post")},
+            **{f"rpn_{when}_nms_top_n_test": proposals // 2 for when in ("pre", "post")},
+            "box_batch_size_per_image": samples,
             "rpn_anchor_generator": AnchorGenerator(tuple((side,) for side in sides), (RATIOS,) * len(sides)),
-            "box_roi_pool": _pool(names, 7, levels),
+            "box_roi_pool": Regions(strides, 7),
             "box_head": TwoMLPHead(channels * 7 * 7, 4 * channels),
             "box_predictor": FastRCNNPredictor(4 * channels, n_classes + 1),
         }
         if masks:
             settings |= {
-                "mask_roi_pool": _pool(names, 14, levels),
+                "mask_roi_pool": Regions(strides, 14),
                 "mask_head": MaskRCNNHeads(channels, (channels,) * 4, 1),
                 "mask_predictor": MaskRCNNPredictor(channels, channels, n_classes + 1),
             }
@@ -184,17 +191,6 @@ def _anchor_sides(anchors: tuple[float, ...] | None, levels: tuple[Level, ...]) 
     if min(sides) < _LEAST_ANCHOR:
         raise UsageError(f"an anchor of {min(sides):g} pixels", where="anchors", hint=f"from {_LEAST_ANCHOR} pixels on")
     return sides
-
-
-def _pool(names: list[str], side: int, levels: tuple[Level, ...]) -> MultiScaleRoIAlign:
-    """Cuts regions out of the levels.
-
-    Told its scales: left alone, it guesses them from the first batch's sizes without padding, and keeps its guess.
-    """
-    pool = MultiScaleRoIAlign(names, side, sampling_ratio=2)
-    pool.scales = [1 / level.stride for level in levels]
-    pool.map_levels = LevelMapper(level_of(levels[0].stride), level_of(levels[-1].stride))
-    return pool
 
 
 class MeanAndStd(Protocol):
