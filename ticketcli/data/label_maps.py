@@ -91,4 +91,4 @@ def _owners(objects: Objects) -> Tensor:
 def _crowds(objects: Objects) -> Tensor:
     if not bool(objects.crowd.any()):
         return torch.zeros(objects.masks.shape[1:], dtype=torch.bool, device=objects.masks.device)
-    return objects.masks[objects.crowd].any(0)
+    return objects.masks[objects.crowd].bool().any(0)

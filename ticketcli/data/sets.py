@@ -102,8 +102,10 @@ def _splits(
 ) -> Splits:
     known, path = _known(name)
     if known.made_of:  # what is asked for is asked of the images that they are made of
-        asked = classes, per_class, seed, None, validation, split_seed, broken, sources
-        inner = _splits.__wrapped__(path or known.made_of, *asked)  # not kept: it is part of what is made
+        within = path or known.made_of
+        own = not _known(within)[0].made_of and _whole(within, broken, sources).validation is not None
+        asked = classes, per_class, seed, None, validation, 0 if own else split_seed, broken, sources
+        inner = _splits.__wrapped__(within, *asked)  # not remembered beside what is made of it
         made = known.load(Wanted(sources, path, broken, images, image_size, split_seed, inner))
         return split(made, validation=None, split_seed=0)
     if images is not None:
