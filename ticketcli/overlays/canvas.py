@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -121,10 +122,8 @@ def shortened(text: str, size: int, width: int) -> str:
     text = " ".join(text.split())
     if extent(text, size)[0] <= width:
         return text
-    kept = len(text)
-    while kept and extent(text[:kept] + ELLIPSIS, size)[0] > width:
-        kept -= 1
-    return text[:kept].rstrip() + ELLIPSIS if kept else ""
+    kept = bisect_right(range(len(text)), width, key=lambda n: extent(text[:n] + ELLIPSIS, size)[0]) - 1
+    return text[:kept].rstrip() + ELLIPSIS if kept > 0 else ""
 
 
 def write(image: Image.Image, at: tuple[int, int], text: str, size: int, colour: Colour = INK) -> None:
