@@ -97,7 +97,7 @@ def test_real_annotations_with_crowds_give_pycocotools_numbers(real_sets, part, 
 @pytest.mark.parametrize("levels", [None, 10])
 def test_hundreds_of_nuclei_give_pycocotools_numbers(real_sets, levels):
     pictures, names, ids = real_sets("dsb2018", "val")
-    few = [*pictures[:20], max(pictures, key=lambda one: len(one.instances))]
+    few = [*pictures[:5], max(pictures, key=lambda one: len(one.instances))]
     assert len(few[-1].instances) > 150
     measured = check(few, names, ids, results(few, ids, 5, levels=levels))
     assert 0.1 < measured["mask"]["ap"] < 0.9
