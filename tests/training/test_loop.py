@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -161,3 +162,18 @@ def test_the_loop_clips_the_norm_of_living_gradients():
         float((value.detach() - before[name]).double().square().sum()) for name, value in model.named_parameters()
     )
     assert math.sqrt(step) == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_the_warm_up_grows_linearly_to_the_full_rate():
+    config = PruneConfig.parse({"lr": 1.0, "warmup": "10it", "milestones": ["1ep"]}, where="p")
+    rates = [learning_rate(config, iteration, 20) for iteration in (0, 5, 10, 19, 20)]
+    assert rates == pytest.approx([0.001, 0.5005, 1.0, 1.0, 0.1])
+
+
+def test_parts_that_stay_still_are_in_eval_mode_while_the_rest_trains():
+    model = encoder()
+    before = copy_of(model.bn1)
+    run = make_run(model)
+    finish(train(replace(run, still=(model.bn1,))))
+    assert torch.equal(model.bn1.running_mean, before["running_mean"])
+    assert not torch.equal(model.layer1[0].bn1.running_mean, torch.zeros(16))

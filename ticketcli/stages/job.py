@@ -9,23 +9,20 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-from ticketcli.data.batches import Batches
 from ticketcli.data.images import Images, Normalization, Splits
-from ticketcli.data.sets import load_splits, natural_augment
+from ticketcli.data.sets import load_splits
 from ticketcli.data.sources import Sources
 from ticketcli.errors import UsageError
 from ticketcli.events import Note
 from ticketcli.models.architectures import build_encoder
 from ticketcli.models.decoder import Decoder, build_decoder
 from ticketcli.models.encoder import Encoder
-from ticketcli.recipe.configs import Data, StageConfig, Training
+from ticketcli.recipe.configs import Data, StageConfig
 from ticketcli.stage import Unit
 from ticketcli.tensors.files import load_into
-from ticketcli.tensors.seeds import derive
 from ticketcli.training.yields import Loaded, State
 
 ConfigT = TypeVar("ConfigT", bound=StageConfig)
-CALIBRATION_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -59,8 +56,10 @@ class Job(Generic[ConfigT]):
         return self.resume if unit == self.todo[0] else None
 
 
-def splits_of(job: Job[Any], data: Data, image_size: int, *, encoder: Mapping[str, Any] | None = None) -> Splits:
+def splits_of(job: Job[Any], data: Data, image_size: int | None, *, encoder: Mapping[str, Any] | None = None) -> Splits:
     """The image set that a config names, narrowed as it says, at `image_size` pixels: the way stages get images.
+
+    Without a size images keep their set's own.
 
     With `encoder`, a checkpoint's `about`, the images are normalised as that checkpoint has learnt to expect them;
     without, by the set's own mean and deviation.
@@ -68,6 +67,7 @@ def splits_of(job: Job[Any], data: Data, image_size: int, *, encoder: Mapping[st
     splits = load_splits(
         data.name, classes=data.classes, per_class=data.per_class, seed=job.config.seed, image_size=image_size,
         validation=data.validation, split_seed=data.split_seed, broken=data.broken, sources=job.sources,
+        images=data.images,
     )  # fmt: skip
     if splits.skipped:
         n = len(splits.skipped)
@@ -96,22 +96,6 @@ def data_of(config: Data | None, about: Mapping[str, Any]) -> Data:
     if not about.get("data"):
         raise UsageError("the checkpoint does not say what it was trained on", hint="name the image set with data:")
     return Data.parse(about["data"], where="the checkpoint's data")
-
-
-def training_batches(
-    config: Training, images: Images, splits: Splits, data: Data, device: torch.device, *purpose: int | str
-) -> Batches:
-    """The training images in the order, and under the augmentation, that (seed, purpose) fixes."""
-    words = [str(part) for part in purpose]
-    augment = natural_augment(data.name, images.size) if config.augment == "auto" else config.augment
-    return Batches(
-        images,
-        normalization=splits.normalization,
-        batch=config.batch,
-        seed=derive(config.seed, "/".join(["batches", *words])),
-        augment=augment,
-        device=device,
-    )
 
 
 def encoder_from(checkpoint: Loaded, device: torch.device) -> Encoder:

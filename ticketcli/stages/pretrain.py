@@ -15,8 +15,9 @@ from ticketcli.models.architectures import architecture, build_encoder
 from ticketcli.models.cost import cost_of, in_words
 from ticketcli.recipe.configs import PretrainConfig
 from ticketcli.stage import kept_name
-from ticketcli.stages.job import Job, check_seedable, require_labels, splits_of, training_batches
+from ticketcli.stages.job import Job, check_seedable, require_labels, splits_of
 from ticketcli.tensors.files import copy_of
+from ticketcli.training.feeds import training_batches
 from ticketcli.training.loop import Run, train
 from ticketcli.training.yields import Output, Produced, Yield
 

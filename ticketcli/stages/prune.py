@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ticketcli.criteria.selection import Request, Selection
@@ -24,7 +22,6 @@ from ticketcli.models.encoder import Encoder
 from ticketcli.recipe.configs import Data, PruneConfig
 from ticketcli.stage import Unit, round_name
 from ticketcli.stages.job import (
-    CALIBRATION_BATCH,
     Job,
     check_seedable,
     data_of,
@@ -33,14 +30,14 @@ from ticketcli.stages.job import (
     freeze,
     knows,
     splits_of,
-    training_batches,
 )
 from ticketcli.stages.objective import Objective
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of, load_into
 from ticketcli.tensors.masking import MaskedWeights
+from ticketcli.training.feeds import training_batches
 from ticketcli.training.loop import Run, learning_rate, train
-from ticketcli.training.recalibrate import recalibrate
+from ticketcli.training.recalibrate import calibration_batches, recalibrate
 from ticketcli.training.yields import Output, Produced, Yield
 from ticketcli.units import Duration
 
@@ -301,13 +298,6 @@ class _Rounds:
     def _healed(self) -> dict[str, Any]:
         """The network as it was trained under the present mask."""
         return {"healed_before": {"sparsity": self.mask.sparsity, **self._measure()}}
-
-
-def calibration_batches(splits: Splits, n_images: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """The first `n_images` source training images, unaugmented, spread evenly over the set."""
-    total = len(splits.train.labels)
-    chosen = np.unique(np.linspace(0, total - 1, min(n_images, total)).round().astype(np.int64))
-    return in_order(splits.train.take(torch.from_numpy(chosen)), splits.normalization, CALIBRATION_BATCH, device)
 
 
 def _counts(mask: Mask, n_parameters: int) -> dict[str, Any]:

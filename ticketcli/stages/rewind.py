@@ -8,10 +8,9 @@ from ticketcli.errors import InputMissing
 from ticketcli.models.architectures import masked_parameters
 from ticketcli.recipe.configs import RewindConfig
 from ticketcli.stages.job import Job, data_of, encoder_from, splits_of
-from ticketcli.stages.prune import calibration_batches
 from ticketcli.tensors.files import copy_of
 from ticketcli.tensors.masking import MaskedWeights
-from ticketcli.training.recalibrate import recalibrate
+from ticketcli.training.recalibrate import calibration_batches, recalibrate
 from ticketcli.training.yields import Output, Produced, Yield
 
 

@@ -22,9 +22,9 @@ from ticketcli.stages.job import (
     freeze,
     knows,
     splits_of,
-    training_batches,
 )
 from ticketcli.tensors.files import copy_of
+from ticketcli.training.feeds import training_batches
 from ticketcli.training.loop import Run, train
 from ticketcli.training.yields import Output, Produced, Yield
 

@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ticketcli.data.batches import Batches
 from ticketcli.errors import CorruptError, DivergedError
 from ticketcli.events import Progress
 from ticketcli.recipe.configs import Training
@@ -23,8 +22,26 @@ from ticketcli.training.yields import Snapshot, State
 from ticketcli.units import Duration
 
 Kept = dict[str, dict[str, Tensor]]
-Loss = Callable[[Tensor, Tensor], dict[str, Tensor]]
+Loss = Callable[..., dict[str, Tensor]]
 _LOOK_EVERY = 10
+
+
+class Feed(Protocol):
+    """Training batches by (epoch, step); what is in a batch is between the feed and the loss."""
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in an epoch."""
+
+    @property
+    def batch(self) -> int:
+        """Images in each."""
+
+    def at(self, epoch: int, step: int) -> tuple[Any, ...]:
+        """What the loss is called with."""
+
+    def close(self) -> None:
+        """End the workers, if there are any."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +51,26 @@ class Run:
     Attributes:
         what: what people see, such as "round 3/11, finetune".
         model: the network that learns; `modules` beside it stay as they are.
-        loss: batch [N,3,H,W] and labels [N] -> named scalars; "loss" is what is minimised.
+        loss: a batch, such as images [N,3,H,W] and labels [N] -> named scalars; "loss" is what is minimised.
         batches: the training images.
         config: the optimiser's settings.
         length: how long.
         prunable: the parameters that the mask is about.
         mask: which weights live at the start; None for a dense network.
         shrink: iteration, present mask -> a sparser mask from there on, or None to go on as it is.
+        still: parts of the model that stay in eval mode while it trains, such as frozen BatchNorm.
     """
 
     what: str
     model: nn.Module
     loss: Loss
-    batches: Batches
+    batches: Feed
     config: Training
     length: Duration
     prunable: Mapping[str, nn.Parameter]
     mask: Mask | None = None
     shrink: Callable[[int, Mask], Mask | None] | None = None
+    still: tuple[nn.Module, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,9 +82,16 @@ class Trained:
 
 
 def learning_rate(config: Training, iteration: int, per_epoch: int) -> float:
-    """The rate at `iteration`: `lr`, times `gamma` for each milestone reached."""
+    """The rate at `iteration`: `lr`, times `gamma` for each milestone reached, times the warm-up's share.
+
+    That share grows linearly from `warmup_factor` to 1 (Goyal et al., 2017), as in Detectron2.
+    """
     reached = sum(iteration >= milestone.iterations(per_epoch) for milestone in config.milestones)
-    return float(config.lr * config.gamma**reached)
+    rate = float(config.lr * config.gamma**reached)
+    warmup = config.warmup.iterations(per_epoch)
+    if iteration >= warmup:
+        return rate
+    return rate * (config.warmup_factor + (1 - config.warmup_factor) * iteration / warmup)
 
 
 def build_optimizer(config: Training, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -112,6 +138,8 @@ def train(
     if iteration in keep and keep[iteration] not in kept:
         kept[keep[iteration]] = copy_of(run.model)
     run.model.train()
+    for part in run.still:
+        part.eval()
     values: dict[str, float] = {}
     while iteration < total:
         epoch, step = divmod(iteration, per_epoch)

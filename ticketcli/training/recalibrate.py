@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ticketcli.data.batches import in_order
+from ticketcli.data.images import Splits
 from ticketcli.tensors.modes import evaluating
+
+_BATCH = 128
+
+
+def calibration_batches(splits: Splits, n_images: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """`n_images` source training images, unaugmented, spread evenly over the set."""
+    total = len(splits.train.labels)
+    chosen = np.unique(np.linspace(0, total - 1, min(n_images, total)).round().astype(np.int64))
+    return in_order(splits.train.take(torch.from_numpy(chosen)), splits.normalization, _BATCH, device)
 
 
 @torch.no_grad()

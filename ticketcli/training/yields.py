@@ -37,7 +37,8 @@ class Loaded:
 class Output:
     """A finished output. `values` are tensors to write, or the input (by role) whose file already holds them.
 
-    `mask_of` names an earlier output of this step whose mask file serves.
+    `mask_of` names an earlier output of this step whose mask file serves. `files` are further files by name, such as
+    pictures; they are written beside, and recorded with it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Output:
     values: Mapping[str, Tensor] | str
     mask: Mask | None = None
     mask_of: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
