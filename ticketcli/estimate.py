@@ -22,7 +22,8 @@ from ticketcli.events import Progress
 from ticketcli.execute import Options, load_input, runner_of
 from ticketcli.machine import peak_memory, pick_device
 from ticketcli.plan import Step
-from ticketcli.recipe.configs import ImportConfig, PretrainConfig, PruneConfig, StageConfig, Training, TransferConfig
+from ticketcli.recipe.configs import ImportConfig, PretrainConfig, PruneConfig, StageConfig, Training
+from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.stages.job import Job, data_of, splits_of
 from ticketcli.store.codec import pack
 from ticketcli.store.run_folder import FOREIGN, adopt

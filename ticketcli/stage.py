@@ -18,8 +18,8 @@ from ticketcli.recipe.configs import (
     RewindConfig,
     StageConfig,
     TrainDecoderConfig,
-    TransferConfig,
 )
+from ticketcli.recipe.transfer_config import TransferConfig
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,8 @@ TRANSFER = StageSpec(
 )  # fmt: skip
 EVALUATE = StageSpec(
     "evaluate", 1, EvaluateConfig, "ticketcli.stages.evaluate:evaluate",
-    "Measure accuracy, reconstruction, sparsity and size.", "metrics", required=_optional("decoder"), **_one("metrics"),
+    "Measure accuracy, reconstruction, sparsity and size.", "metrics",
+    required=_optional("decoder", "beside"), **_one("metrics"),
 )  # fmt: skip
 
 STAGES: Mapping[str, StageSpec] = {

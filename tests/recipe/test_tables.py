@@ -63,7 +63,7 @@ def test_several_tables_have_names():
         ("{table: [ours, ours]}", "a step twice"),
         ("{table: target, over: sed}", "not repeated over 'sed'"),
         ("{table: target, rows: arm}", "'task' makes neither rows nor replicates"),
-        ("{table: target, rows: [task, arm, seed], over: seed}", "'seed' makes rows and replicates"),
+        ("{table: target, rows: [task, arm, seed], over: seed}", "'seed' makes two of rows, replicates and columns"),
         ("{table: target, against: densse}", "no row 'densse'"),
         ("{table: target, compare: [dense]}", "compare has 1 values"),
         ("{table: target, compare: [dense, dense]}", "compare has 1 values"),

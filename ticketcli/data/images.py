@@ -169,3 +169,15 @@ def limit(images: ImagesT, per_class: int, seed: int) -> ImagesT:
         order = permutation(derive(seed, "per_class", label), len(members))[:per_class]
         chosen.append(members[torch.from_numpy(np.sort(order))])
     return images.take(torch.sort(torch.cat(chosen)).values)
+
+
+def some(images: ImagesT, n: int, seed: int) -> ImagesT:
+    """Keep `n` images, chosen by seed, in their order.
+
+    Raises:
+        UsageError: there are fewer.
+    """
+    total = len(images.labels)
+    if total < n:
+        raise UsageError(f"there are {total} training images", where="data.images", hint=f"at most {total}")
+    return images.take(torch.from_numpy(np.sort(permutation(derive(seed, "images"), total)[:n])))

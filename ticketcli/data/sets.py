@@ -10,7 +10,7 @@ from ticketcli.data.cifar import load_cifar10, load_cifar100
 from ticketcli.data.digits import load_digits
 from ticketcli.data.folder import load_folder, load_images
 from ticketcli.data.imagenet import load_imagenet
-from ticketcli.data.images import Images, Splits, limit, narrow
+from ticketcli.data.images import Images, Splits, limit, narrow, some
 from ticketcli.data.lazy import sized
 from ticketcli.data.mnist import load_fashion, load_mnist
 from ticketcli.data.scenes import load_scenes
@@ -108,13 +108,13 @@ def _splits(
         inner = _splits.__wrapped__(within, *asked)  # not remembered beside what is made of it
         made = known.load(Wanted(sources, path, broken, images, image_size, split_seed, inner))
         return split(made, validation=None, split_seed=0)
-    if images is not None:
-        raise UsageError(f"the images of '{name}' are not made, but read", where="data.images", hint="leave images out")
     splits = split(_whole(name, broken, sources), validation=validation, split_seed=split_seed)
     if classes is not None:
         splits = narrow(splits, classes)
     if per_class is not None:
         splits = replace(splits, train=limit(splits.train, per_class, seed))
+    if images is not None:
+        splits = replace(splits, train=some(splits.train, images, seed))
     return _each(splits, lambda images: sized(images, image_size, sources))
 
 
@@ -147,7 +147,8 @@ def load_splits(
         split_seed: fixes that cut.
         broken: refuse or skip image files that cannot be read.
         sources: where to look.
-        images: how many training scenes to make; None makes the usual number.
+        images: how many training images to keep (chosen by `seed`), or training scenes to make; None is all of them, or
+            the usual number.
 
     Raises:
         UsageError: unknown set or class, or fewer images than asked for.
@@ -161,7 +162,7 @@ def load_splits(
         name,
         chosen,
         per_class,
-        seed if per_class is not None else 0,
+        seed if per_class is not None or images is not None else 0,
         image_size,
         validation,
         split_seed,

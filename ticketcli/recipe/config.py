@@ -41,6 +41,7 @@ def _as_classes(value: object) -> object:
 Duration = Annotated[_Duration, BeforeValidator(_parse_duration), PlainSerializer(str, return_type=str)]
 Durations = Annotated[tuple[Duration, ...], BeforeValidator(_as_tuple)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Integers = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
 Floats = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
 Classes = Annotated[tuple[int, ...], BeforeValidator(_as_classes)]
 

@@ -28,6 +28,7 @@ class Data(Config):
     validation: float | None = Field(
         None, gt=0, lt=1, description="share of the training images split off for validation; absent: the set's own"
     )
+    images: int | None = Field(None, ge=1, description="keep this many training images; of scenes, make this many")
     split_seed: int = Field(
         0, ge=0, lt=2**63, description="fixes that split; not the stage's seed, so that all stages split alike"
     )
@@ -66,6 +67,10 @@ class Training(StageConfig):
     gamma: float = Field(0.1, gt=0, le=1, description="factor at each milestone")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
     weight_decay: float = Field(0.0, ge=0, description="weight decay")
+    warmup: Duration = Field(
+        _Duration(0, "it"), description="over this stretch the learning rate grows, linearly, to its full height"
+    )
+    warmup_factor: float = Field(0.001, gt=0, le=1, description="the share of it that the warm-up begins with")
     clip: float | None = Field(None, gt=0, description="clip the norm of the (masked) gradients to this")
     augment: Augment = Field("auto", description="training augmentation; auto takes the set's own")
 
@@ -259,36 +264,20 @@ class RewindConfig(StageConfig):
     )
 
 
-class TransferConfig(Training):
-    """Settings of `ticket transfer` (the paper, section 5.3; the schedule is [1]'s)."""
-
-    ticket: Annotated[str, Reference(("ticket", "dense"))] = Field(
-        "", description="what to transfer: a ticket or a dense net"
-    )
-    task: Literal["classification"] = Field("classification", description="kind of target")
-    data: DataField = Field(description="the target image set")
-    image_size: int | None = Field(
-        None, ge=8, le=2048, description="side of the images in pixels; absent: that of the source checkpoint"
-    )
-    stem: Literal["auto", "fresh", "center", "resize", "keep7"] = Field(
-        "auto",
-        description="what a 7x7 stem becomes: a fresh 3x3, its center, all of it resized, or itself; without max-pool "
-        "where it is 3x3; auto: fresh for images of at most 64 pixels",
-    )
-    epochs: Duration = Field(ep(182), description="length of the training")
-    batch: int = Field(256, ge=1, description="images in an optimiser step")
-    milestones: Durations = Field((ep(91), ep(136)), description="multiply the learning rate by gamma at these points")
-    weight_decay: float = Field(2e-4, ge=0, description="weight decay")
-
-
 class EvaluateConfig(StageConfig):
     """Settings of `ticket evaluate`: measure a dense net, a ticket or a transferred network."""
 
     of: Annotated[str, Reference(("ticket", "dense", "task"))] = Field("", description="what to measure")
+    beside: Annotated[str, Reference(("task",))] = Field(
+        "", description="pixel-level tasks: another network of the same target, such as the dense one, for the pictures"
+    )
+    pictures: int = Field(
+        0, ge=0, le=1000, description="pixel-level tasks: draw so many test images, the worst drops from beside first"
+    )
     decoder: Annotated[str, Reference(("decoder",))] = Field("", description="also measure the reconstruction with it")
     data: DataField | None = Field(None, description="image set; the checkpoint's own when absent")
     split: Literal["validation", "test"] = Field("test", description="which images")
-    batch: int = Field(512, ge=1, description="images in a forward pass")
+    batch: int = Field(512, ge=1, description="images in a forward pass; of pixel-level tasks at most 8")
     recalibrate_bn: int = Field(
         0,
         ge=0,

@@ -14,7 +14,12 @@ from ticketcli.recipe.for_each import Label, Variables
 STEP = "step"  # the row variable that a table of several steps has beside those of for_each
 REPLICATE = "seed"  # the variable that makes replicates unless over: says otherwise
 STAGES = ("transfer", "evaluate", "prune")
-METRICS = {"transfer": ("test.top1",), "evaluate": ("top1",), "prune": ("healed.top1", "healed.psnr")}
+# What is shown unless metric: says otherwise; of several, those that were measured.
+METRICS = {
+    "transfer": ("test.top1", "test.miou", "test.box.ap", "test.mask.ap"),
+    "evaluate": ("top1", "miou", "box.ap", "mask.ap"),
+    "prune": ("healed.top1", "healed.psnr"),
+}
 
 
 def _names(value: object) -> object:
@@ -46,7 +51,11 @@ class TableConfig(Config):
     table: OneOrMore = Field(description="the steps whose results are shown: transfer, evaluate or prune")
     rows: OneOrMore | None = Field(None, description="the variables that make the rows; all but `over` when absent")
     over: OneOrMore | None = Field(None, description="the variables that make the replicates; seed when absent")
-    metric: OneOrMore = Field((), description="what is shown, dotted as in the manifest; top-1 when absent")
+    columns: OneOrMore = Field((), description="the variables whose values stand side by side, such as the task")
+    metric: OneOrMore = Field(
+        (),
+        description="what is shown, dotted as in the manifest; when absent, the measures that the tasks are known by",
+    )
     against: Annotated[str, BeforeValidator(_text)] = Field(
         "", description="the row value that every row is compared with, in pairs"
     )
@@ -152,7 +161,7 @@ def check_table(
 
 
 def _check_variables(config: TableConfig, where: str, values: Mapping[str, Sequence[Label]]) -> None:
-    for key in ("rows", "over"):
+    for key in ("rows", "over", "columns"):
         for name in getattr(config, key) or ():
             if name not in values:
                 raise UsageError(
@@ -162,12 +171,12 @@ def _check_variables(config: TableConfig, where: str, values: Mapping[str, Seque
                 )
     rows, over = row_variables(config, values), over_variables(config, values)
     for name in values:
-        if name in rows and name in over:
-            raise UsageError(f"'{name}' makes rows and replicates", where=f"{where}.over", hint="take it out of one")
-        if name not in rows and name not in over:
+        if (name in rows) + (name in over) + (name in config.columns) > 1:
+            raise UsageError(f"'{name}' makes two of rows, replicates and columns", where=where, hint="take one")
+        if name not in rows and name not in over and name not in config.columns:
             raise UsageError(
                 f"'{name}' makes neither rows nor replicates, so the table would pool it",
-                where=where, hint=f"add '{name}' to rows: or to over:",
+                where=where, hint=f"add '{name}' to rows:, to over: or to columns:",
             )  # fmt: skip
 
 
@@ -187,7 +196,7 @@ def over_variables(config: TableConfig, values: Iterable[str]) -> tuple[str, ...
     """The variables that make the replicates."""
     if config.over is not None:
         return config.over
-    return tuple(name for name in values if name == REPLICATE and name not in (config.rows or ()))
+    return tuple(name for name in values if name == REPLICATE and name not in (*(config.rows or ()), *config.columns))
 
 
 def row_variables(config: TableConfig, values: Iterable[str]) -> tuple[str, ...]:
@@ -196,7 +205,7 @@ def row_variables(config: TableConfig, values: Iterable[str]) -> tuple[str, ...]
         return config.rows
     names = list(values)
     over = over_variables(config, names)
-    return tuple(name for name in names if name not in over)
+    return tuple(name for name in names if name not in over and name not in config.columns)
 
 
 def find_value(text: str, rows: Mapping[str, Sequence[Any]], *, where: str) -> tuple[str, Any]:

@@ -30,6 +30,8 @@ class Schedule:
         short_sides: of the training images, in pixels; none: the size of the set or of the source's images.
         long_side: at most.
         channels: of the feature pyramid.
+        proposals: regions that the heads are shown.
+        samples: those an image that they learn from.
     """
 
     batch: int
@@ -40,6 +42,8 @@ class Schedule:
     short_sides: tuple[int, ...]
     long_side: int
     channels: int
+    proposals: int
+    samples: int
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The settings that are not given; rate and length follow the batch (Goyal et al., 2017)."""
@@ -57,6 +61,8 @@ class Schedule:
             "long_side": self.long_side,
             "channels": self.channels,
         }
+        if given.get("task") in DETECTORS:
+            found |= {"proposals": self.proposals, "samples": self.samples}
         return {name: value for name, value in found.items() if name not in given}
 
 
@@ -71,8 +77,8 @@ def _part(length: _Duration, share: float) -> _Duration:
 
 # 1x: Detectron2's R50-FPN, batch 16, 90,000 steps, a tenth of the rate at 60,000 and at 80,000.
 SCHEDULES: Mapping[str, Schedule] = {
-    "1x": Schedule(16, 0.02, 90_000, 1000, (2 / 3, 8 / 9), tuple(range(640, 801, 32)), 1333, 256),
-    "tiny": Schedule(8, 0.02, 600, 50, (2 / 3, 9 / 10), (), 1333, 64),
+    "1x": Schedule(16, 0.02, 90_000, 1000, (2 / 3, 8 / 9), tuple(range(640, 801, 32)), 1333, 256, 2000, 512),
+    "tiny": Schedule(8, 0.02, 600, 50, (2 / 3, 9 / 10), (), 1333, 32, 256, 64),
 }
 
 
@@ -127,6 +133,13 @@ class TransferConfig(Training):
         None, description="boxes and masks: side of the anchors in pixels, one a level; absent: 8 times its stride"
     )
     channels: int = Field(256, ge=8, description="pixel-level tasks: channels of the feature pyramid")
+    proposals: int = Field(
+        2000,
+        ge=2,
+        description="boxes and masks: candidate regions that the heads are shown in training, of each level "
+        "and of all; half as many in tests",
+    )
+    samples: int = Field(512, ge=1, description="boxes and masks: regions an image that the heads learn from")
     regions: Literal["category", "boundary"] = Field(
         "category",
         description="semantic, of outlined objects: background and a class for each category, or background, "
@@ -149,11 +162,22 @@ class TransferConfig(Training):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.task == "classification":
-            for name in ("schedule", "short_sides", "long_side", "channels", "anchors", "regions"):
+            for name in (
+                "schedule",
+                "short_sides",
+                "long_side",
+                "channels",
+                "anchors",
+                "proposals",
+                "samples",
+                "regions",
+            ):
                 if getattr(self, name) != type(self).model_fields[name].get_default():
                     raise ValueError(f"{name} is for pixel-level tasks; add task: semantic, detection or segmentation")
-        elif self.anchors is not None and self.task not in DETECTORS:
-            raise ValueError("anchors are for task: detection or segmentation")
+        elif self.task not in DETECTORS:
+            for name in ("anchors", "proposals", "samples"):
+                if getattr(self, name) != type(self).model_fields[name].get_default():
+                    raise ValueError(f"{name} are for task: detection or segmentation")
         elif self.regions != "category" and self.task != "semantic":
             raise ValueError("regions are for task: semantic")
         if self.short_sides and (min(self.short_sides) < 32 or max(self.short_sides) > self.long_side):
