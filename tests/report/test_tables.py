@@ -212,3 +212,50 @@ def test_interpolation_is_of_each_replicate_and_paired_with_the_same_sparsity():
     ]
     assert made.rows[1].values("healed.top1") == pytest.approx([0.7, 0.6])
     assert made.against["healed.top1"][1].summary.mean == pytest.approx((0.2 + 0.05) / 2)
+
+
+TASKS = """
+schema: 1
+for_each: {seed: [0, 1], arm: {a: 0.1, b: 0.2}}
+steps:
+  dense: {stage: pretrain, data: digits, seed: $seed}
+  sem: {stage: transfer, ticket: dense, data: scenes, task: semantic, seed: $seed, lr: $arm}
+  box: {stage: transfer, ticket: dense, data: scenes, task: segmentation, seed: $seed, lr: $arm}
+report: {table: [sem, box], rows: arm, columns: step, against: a}
+"""
+
+
+def tasks(a, b):
+    made = {}
+    for arm, gain in (("a", 0.0), ("b", 0.1)):
+        for seed in (0, 1):
+            test = {"miou": a + gain, "n": 9}
+            made[f"sem@seed={seed},arm={arm}"] = {
+                "task": unit({"test": test, "sparsity": 0.5, "network_sparsity": 0.3})
+            }
+            test = {"box": {"ap": b + gain + seed / 50}, "mask": {"ap": b / 2}, "n": 9}
+            made[f"box@seed={seed},arm={arm}"] = {
+                "task": unit({"test": test, "sparsity": 0.5, "network_sparsity": 0.1})
+            }
+    return made
+
+
+def test_tasks_stand_side_by_side_each_with_its_own_measures():
+    made = table(TASKS, tasks(0.6, 0.4))
+    assert [measure.head for measure in made.measures] == ["mIoU", "box AP", "mask AP"]
+    assert [row.key for row in made.rows] == [{"arm": "a"}, {"arm": "b"}]
+    assert [row.mean("box/test.box.ap") for row in made.rows] == pytest.approx([0.41, 0.51])
+    assert [row.summary("sem/test.miou").n for row in made.rows] == [2, 2]
+    assert [row.mean("sparsity") for row in made.rows] == [0.5, 0.5]
+
+
+def test_side_by_side_a_difference_is_of_pairs_of_one_task():
+    found = against(table(TASKS, tasks(0.6, 0.4)), metric="box/test.box.ap").summary
+    assert (found.n, found.mean) == (2, pytest.approx(0.1))
+
+
+def test_columns_of_one_measure_are_told_apart_by_their_task():
+    made = table(TASKS.replace("segmentation", "semantic, epochs: 9it"), {
+        name: {"task": unit({"test": {"miou": 0.5}})} for name in tasks(0, 0)
+    })  # fmt: skip
+    assert [measure.head for measure in made.measures] == ["sem mIoU", "box mIoU"]

@@ -1,16 +1,19 @@
-"""How a measured number is called and written: accuracies in per cent, PSNR in decibels, sizes in bytes."""
+"""How a measured number is called and written: accuracies in per cent, AP in points, PSNR in decibels, bytes."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ticketcli.units import human_bytes
 
-Kind = Literal["share", "decibel", "bytes", "count", "number"]
-_SHARES = ("sparsity", "network_sparsity", "accuracy", "miou")
+Kind = Literal["share", "precision", "decibel", "bytes", "count", "number"]
+IN = "/"  # between the column that a measure stands in and its name
+_SHARES = ("sparsity", "network_sparsity", "accuracy", "miou", "iou", "pixel_accuracy")
+_PRECISION = re.compile(r"(ap|ar)(\d*|_\w+)")
 _COUNTS = ("n", "correct", "kept", "prunable", "parameters", "dropped")
 
 
@@ -27,6 +30,8 @@ class Measure:
         last = self.name.rpartition(".")[2]
         if last in _SHARES or last.startswith("top"):
             return "share"
+        if _PRECISION.fullmatch(last):
+            return "precision"
         if last.startswith("psnr"):
             return "decibel"
         if last == "bytes":
@@ -36,7 +41,7 @@ class Measure:
     @property
     def unit(self) -> str:
         """What a difference of two is counted in."""
-        return {"share": " points", "decibel": " dB", "bytes": " bytes"}.get(self.kind, "")
+        return {"share": " points", "precision": " points", "decibel": " dB", "bytes": " bytes"}.get(self.kind, "")
 
     def text(self, value: float | None) -> str:
         """The value with as many digits as say something."""
@@ -44,6 +49,8 @@ class Measure:
             return "" if value is None else str(value)
         if self.kind == "share":
             return f"{value:.2%}"
+        if self.kind == "precision":
+            return f"{100 * value:.1f}"
         if self.kind == "decibel":
             return f"{value:.2f} dB"
         if self.kind == "bytes":
@@ -54,8 +61,8 @@ class Measure:
         """A standard deviation: the value's digits, no unit."""
         if value is None:
             return ""
-        if self.kind in ("share", "decibel"):
-            return f"{100 * value if self.kind == 'share' else value:.2f}"
+        if self.kind in ("share", "precision", "decibel"):
+            return f"{value if self.kind == 'decibel' else 100 * value:.2f}"
         return f"{value:.2g}"
 
     def interval(self, low: float | None, high: float | None) -> str:
@@ -64,13 +71,15 @@ class Measure:
             return ""
         if self.kind == "share":
             return f"{max(0.0, low):.2%} to {min(1.0, high):.2%}"
+        if self.kind == "precision":
+            return f"{100 * max(0.0, low):.1f} to {100 * min(1.0, high):.1f}"
         if self.kind == "decibel":
             return f"{low:.2f} to {high:.2f}"
         return f"{self.text(low)} to {self.text(high)}"
 
     def difference(self, value: float) -> str:
         """A difference with its sign; of shares in percentage points."""
-        if self.kind == "share":
+        if self.kind in ("share", "precision"):
             return f"{100 * value:+.2f}"
         if self.kind == "decibel":
             return f"{value:+.2f}"
@@ -79,17 +88,31 @@ class Measure:
 
 def named(names: Sequence[str]) -> list[Measure]:
     """Measures with the shortest words that tell them apart."""
-    short = [_word(name.rpartition(".")[2]) for name in names]
-    heads = [
-        word if short.count(word) == 1 else " ".join([*name.split(".")[:-1], word])
-        for name, word in zip(names, short, strict=True)
-    ]
+    forms = [
+        (word := _words(name), " ".join([*_column(name), word]),
+         " ".join([*_column(name), *name.rpartition(IN)[2].split(".")[:-1], word]))
+        for name in names
+    ]  # fmt: skip
+    levels = list(zip(*forms, strict=True))
+    heads = [next((form for form, level in zip(own, levels, strict=True) if level.count(form) == 1), own[-1])
+             for own in forms]  # fmt: skip
     return [Measure(name, head) for name, head in zip(names, heads, strict=True)]
 
 
-def _word(last: str) -> str:
+def _column(name: str) -> list[str]:
+    return [part for part in name.rpartition(IN)[0].split(IN) if part]
+
+
+def _words(name: str) -> str:
+    """The last part; of precisions with what they are of: `box AP`."""
+    *above, last = name.rpartition(IN)[2].split(".")
+    if match := _PRECISION.fullmatch(last):
+        words = [*above[-1:], last[:2].upper() + match[2].replace("_", " ")]
+        return " ".join(words)
     if last.startswith("top") and last[3:].isdigit():
         return f"top-{last[3:]}"
+    if last == "miou":
+        return "mIoU"
     if last.startswith("psnr"):
         return "PSNR" + last[4:].replace("_", " ")
     return last.replace("_", " ")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ticketcli.recipe.for_each import Label
 from ticketcli.recipe.recipe import Recipe, RecipeStep
 from ticketcli.recipe.tables import STEP, TableConfig
 from ticketcli.report.intervals import Summary, summarize
+from ticketcli.report.measures import IN
 from ticketcli.report.observations import Observation, Point, observe
 from ticketcli.report.survey import Survey
 
@@ -63,12 +64,28 @@ def rows_of(config: TableConfig, variables: Sequence[str], recipe: Recipe, found
             for point in config.at or (() if step.stage == "prune" else ("",)):
                 inner.setdefault(point, [])
             for one in observe(step, recipe, found, config.at):
-                inner.setdefault(one.point, []).append(one)
+                inner.setdefault(one.point, []).append(_in_columns(one, column_of(step, config.columns)))
     return [
         Row(dict(zip(variables, key, strict=True)), point, tuple(inner[point]))
         for key, inner in points.items()
         for point in sorted(inner, key=_order)
     ]
+
+
+def column_of(step: RecipeStep, columns: Sequence[str]) -> str:
+    """What the metrics of a step are called by where columns stand side by side; "" where they do not."""
+    labels = key_of(step, columns)
+    return "".join(f"{label}{IN}" for label in labels.values() if label is not None)
+
+
+def _in_columns(one: Observation, column: str) -> Observation:
+    """The same, its own measures under the name of its column; those of the ticket behind it are of no column."""
+    if not column:
+        return one
+    shared = ("sparsity", "bytes")
+    metrics = {name if name in shared or name.startswith("ticket.") else column + name: value
+               for name, value in one.metrics.items()}  # fmt: skip
+    return replace(one, metrics=metrics)
 
 
 def _order(point: Point) -> tuple[bool, float, str]:

@@ -9,11 +9,11 @@ from pathlib import PurePath
 
 from ticketcli.errors import TicketError, UsageError
 from ticketcli.recipe.for_each import Label
-from ticketcli.recipe.recipe import Recipe
+from ticketcli.recipe.recipe import Recipe, RecipeStep
 from ticketcli.recipe.tables import METRICS, TableConfig, find_value, over_variables, row_variables, values_of
 from ticketcli.report.intervals import Summary, holm
 from ticketcli.report.measures import Measure, named
-from ticketcli.report.rows import Pair, Row, difference, leans_on_one, pairs, partner, rows_of
+from ticketcli.report.rows import Pair, Row, column_of, difference, leans_on_one, pairs, partner, rows_of
 from ticketcli.report.survey import Survey
 from ticketcli.store.codec import read_mask
 
@@ -102,8 +102,9 @@ def make_table(name: str, config: TableConfig, recipe: Recipe, found: Survey) ->
     steps = [step for group in config.table for step in recipe.instances[group]]
     values = values_of(config, {group: [s.variables for s in recipe.instances[group]] for group in config.table})
     variables, over = row_variables(config, values), over_variables(config, values)
+    alike = (*over, *config.columns)
     rows = tuple(rows_of(config, variables, recipe, found))
-    measures = tuple(named(config.metric or METRICS[steps[0].stage]))
+    measures = tuple(named(_metrics(config, steps, rows)))
     places, problems = _places(config, {variable: values[variable] for variable in variables})
     compared = [places[text] for text in config.compare if text in places]
     real = {step.name: recipe.real(step.name) for step in steps}
@@ -115,12 +116,22 @@ def make_table(name: str, config: TableConfig, recipe: Recipe, found: Survey) ->
         variables,
         measures,
         rows,
-        {measure.name: _against(rows, places.get(config.against), over, measure) for measure in measures},
-        tuple(_comparisons(rows, compared, over, measures)),
+        {measure.name: _against(rows, places.get(config.against), alike, measure) for measure in measures},
+        tuple(_comparisons(rows, compared, alike, measures)),
         {step: found.lacking[other] for step, other in real.items() if other in found.lacking},
         {step: other for step, other in real.items() if step != other},
         tuple(problems),
     )
+
+
+def _metrics(config: TableConfig, steps: Sequence[RecipeStep], rows: Sequence[Row]) -> list[str]:
+    """The names of what is shown, in each column; of the usual measures those that were measured."""
+    usual = METRICS[steps[0].stage]
+    columns = dict.fromkeys(column_of(step, config.columns) for step in steps)
+    names = [column + name for column in columns for name in config.metric or usual]
+    if config.metric or steps[0].stage == "prune":
+        return names
+    return [name for name in names if any(row.values(name) for row in rows)] or names[:1]
 
 
 def _places(config: TableConfig, values: Mapping[str, Sequence[Label]]) -> tuple[dict[str, Place], list[str]]:

@@ -14,12 +14,24 @@ _LEGEND = {
     "unhealed": "unhealed: top-1 of the unit's own mask on the rewound values; recal.: with BatchNorm re-estimated.",
     "finetuned": "finetuned: top-1 after the unit's training: rounds under the mask before, others under their own.",
     "PSNR": "PSNR: of the rebuilt image after that training, in dB, with hints and without (t=0).",
+    "mIoU": "mIoU: mean intersection over union of the classes of pixels, on test images.",
+    "box AP": "AP: average precision as COCO defines it, times 100, on test images.",
     "ratio": "ratio: gradient of lambda L_rec over that of L_class in the encoder, as the training began.",
 }
 
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2%}"
+
+
+def _tested(metrics: Mapping[str, Any], *path: str) -> Any:
+    """Of a transfer's test images, or of an evaluation."""
+    found = _found(metrics, "test", *path)
+    return _found(metrics, *path) if found is None else found
+
+
+def _points(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
 
 
 def _found(metrics: Mapping[str, Any], *path: str) -> Any:
@@ -35,7 +47,10 @@ def units_table(manifest: Manifest) -> str:
         "sparse": lambda m: _percent(m.get("sparsity")),
         "net": lambda m: _percent(m.get("network_sparsity")),
         "validation": lambda m: _percent(_found(m, "validation", "top1")),
-        "test": lambda m: _percent(_found(m, "test", "top1") or m.get("top1")),
+        "test": lambda m: _percent(_tested(m, "top1")),
+        "mIoU": lambda m: _percent(_tested(m, "miou")),
+        "box AP": lambda m: _points(_tested(m, "box", "ap")),
+        "mask AP": lambda m: _points(_tested(m, "mask", "ap")),
         "unhealed": lambda m: _percent(_found(m, "unhealed", "literal", "top1")),
         "recal.": lambda m: _percent(_found(m, "unhealed", "recalibrated", "top1")),
         "finetuned": lambda m: _percent(_found(m, "healed_before", "top1")),

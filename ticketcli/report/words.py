@@ -104,9 +104,13 @@ def legend(table: Table, shown: Grid) -> list[str]:
     lines = []
     for measure in table.measures:
         sizes = {value for row in table.rows for value in row.values(_sibling(measure.name))}
-        if measure.kind == "share" and len(sizes) == 1:
+        if measure.name.rpartition(".")[2].startswith("top") and len(sizes) == 1:
             images = int(sizes.pop())
             lines.append(f"Each {measure.head} is of {images} images, so one image is {100 / images:.2f} points.")
+    if any(measure.kind == "precision" for measure in table.measures):
+        lines.append("AP: average precision as COCO defines it, times 100; differences are points of it.")
+    if any(measure.name.endswith("miou") for measure in table.measures):
+        lines.append("mIoU: mean intersection over union of the classes of pixels.")
     if {"sparse", "net"} & set(shown.columns):
         lines.append("Sparse, net: masked share of the prunable weights, and of the whole network.")
     summaries = [row.summary(measure.name) for row in table.rows for measure in table.measures]
