@@ -24,7 +24,7 @@ from ticketcli.machine import Speedometer, environment, peak_memory, pick_device
 from ticketcli.plan import Step
 from ticketcli.stage import StageSpec, Unit
 from ticketcli.stages.job import Job
-from ticketcli.store.atomic import write_json
+from ticketcli.store.atomic import write_bytes, write_json
 from ticketcli.store.codec import read_mask, write_mask
 from ticketcli.store.lock import locked
 from ticketcli.store.manifest import Artifact, FileRecord, Manifest, UnitRecord, write_manifest
@@ -340,12 +340,11 @@ class _Execution:
         if output.kind == "metrics":
             path = self.folder / f"{output.stem}.json"
             write_json(path, dict(output.about))
-            return Artifact(
-                name=output.name,
-                kind=output.kind,
-                files={"metrics": FileRecord.of(path, base=self.folder)},
-                about={},
-            )
+            files["metrics"] = FileRecord.of(path, base=self.folder)
+            for name, content in output.files.items():
+                write_bytes(self.folder / name, content)
+                files[name] = FileRecord.of(self.folder / name, base=self.folder)
+            return Artifact(name=output.name, kind=output.kind, files=files, about={})
         if isinstance(output.values, str):
             files["values"] = self._recorded(self.step.inputs[output.values].artifact.files["values"])
         else:

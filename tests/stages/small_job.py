@@ -3,12 +3,15 @@
 import torch
 
 from ticketcli.data.sets import load_splits
+from ticketcli.events import Note
 from ticketcli.models.architectures import build_encoder
 from ticketcli.models.decoder import build_decoder
 from ticketcli.recipe.configs import PruneConfig
-from ticketcli.stage import PRUNE
+from ticketcli.recipe.transfer_config import TransferConfig
+from ticketcli.stage import PRUNE, TRANSFER
 from ticketcli.stages.job import Job
 from ticketcli.stages.prune import prune
+from ticketcli.stages.transfer import transfer
 from ticketcli.tensors.files import copy_of
 from ticketcli.training.yields import Loaded, Produced, Snapshot
 
@@ -51,3 +54,26 @@ def run_prune(**settings):
     events = list(prune(prune_job(**settings)))
     produced = {event.unit: event for event in events if isinstance(event, Produced)}
     return produced, sum(isinstance(event, Snapshot) for event in events)
+
+
+SCENES = {"name": "scenes", "images": 12}
+PIXELS = {"schedule": "tiny", "batch": 4, "epochs": "4it", "channels": 8, "recalibrate_bn": 32, "data": SCENES}
+
+
+def transfer_job(ticket, *, resume=None, **settings):
+    config = TransferConfig.parse({**PIXELS, **settings}, where="transfer")
+    units = TRANSFER.units(config)
+    return Job(config, {"ticket": ticket}, {}, units, None, resume, torch.device("cpu"), sample=6)
+
+
+def run_transfer(ticket, **settings):
+    """What was produced, the states after each step, and what was said."""
+    produced, states, notes = None, [], []
+    for event in transfer(transfer_job(ticket, **settings)):
+        if isinstance(event, Produced):
+            produced = event
+        elif isinstance(event, Snapshot):
+            states.append(event.capture)
+        elif isinstance(event, Note):
+            notes.append(event.text)
+    return produced, states, notes

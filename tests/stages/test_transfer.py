@@ -4,8 +4,8 @@ import torch
 
 from ticketcli.errors import InputMissing, UsageError
 from ticketcli.models.architectures import build_encoder, masked_parameters, prunable
-from ticketcli.recipe.configs import TransferConfig
-from ticketcli.stages.transfer import ticket_network
+from ticketcli.recipe.transfer_config import TransferConfig
+from ticketcli.stages.transfer import ticket_backbone
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of
 from ticketcli.training.yields import Loaded
@@ -26,9 +26,9 @@ def config(stem="auto"):
 
 def test_a_7x7_net_meets_small_images_with_a_fresh_stem():
     source = ticket("resnet18")
-    arch, form, model, mask = ticket_network(source, 7, config(), 32)
+    arch, form, model, mask = ticket_backbone(source, config(), 32)
     assert (arch, form) == ("resnet18_3x3", "fresh")
-    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
     assert mask == source.mask
     assert torch.equal(model.state_dict()["layer1.0.conv1.weight"], source.values["layer1.0.conv1.weight"])
 
@@ -36,7 +36,7 @@ def test_a_7x7_net_meets_small_images_with_a_fresh_stem():
 def test_a_7x7_net_keeps_its_stem_for_large_images_or_when_told():
     source = ticket("resnet18")
     for settings, size in ((config(), 224), (config("keep7"), 32)):
-        arch, form, model, _ = ticket_network(source, 7, settings, size)
+        arch, form, model, _ = ticket_backbone(source, settings, size)
         assert (arch, form) == ("resnet18", "keep7")
         assert torch.equal(model.state_dict()["conv1.weight"], source.values["conv1.weight"])
 
@@ -44,19 +44,19 @@ def test_a_7x7_net_keeps_its_stem_for_large_images_or_when_told():
 def test_what_is_replaced_is_dense():
     source = ticket("resnet18", "weights")
     assert {"conv1.weight", "fc.weight"} <= set(source.mask)
-    _, _, model, mask = ticket_network(source, 7, config("center"), 32)
+    _, _, model, mask = ticket_backbone(source, config("center"), 32)
     assert set(mask) == set(source.mask) - {"conv1.weight", "fc.weight"}
     assert masked_parameters(model, mask).keys() == mask.keys()
-    _, _, _, kept = ticket_network(source, 7, config("keep7"), 32)
+    _, _, _, kept = ticket_backbone(source, config("keep7"), 32)
     assert set(kept) == set(source.mask) - {"fc.weight"}
 
 
 def test_a_stem_that_the_net_cannot_take_is_refused():
     with pytest.raises(UsageError, match="has no 7x7 stem"):
-        ticket_network(ticket("resnet_small"), 7, config("fresh"), 32)
+        ticket_backbone(ticket("resnet_small"), config("fresh"), 32)
 
 
 def test_a_bare_mask_is_refused():
     source = ticket("resnet_small")
     with pytest.raises(InputMissing, match="no values"):
-        ticket_network(Loaded("m", "ticket", source.about, {}, source.mask), 7, config(), 32)
+        ticket_backbone(Loaded("m", "ticket", source.about, {}, source.mask), config(), 32)

@@ -11,10 +11,10 @@ from ticketcli.metrics.quality import Rebuild, quality
 from ticketcli.models.architectures import masked_parameters
 from ticketcli.models.cost import cost_of, parameters
 from ticketcli.recipe.configs import Data, EvaluateConfig
+from ticketcli.stages.evaluate_pixels import evaluate_pixels
 from ticketcli.stages.job import Job, data_of, decoder_from, encoder_from, knows, splits_of
-from ticketcli.stages.prune import calibration_batches
 from ticketcli.tensors.masking import MaskedWeights
-from ticketcli.training.recalibrate import recalibrate
+from ticketcli.training.recalibrate import calibration_batches, recalibrate
 from ticketcli.training.yields import Output, Produced, Yield
 
 
@@ -29,6 +29,11 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     """
     config, device = job.config, job.device
     source = job.inputs["of"]
+    if source.about.get("task", "classification") != "classification":
+        yield from evaluate_pixels(job)
+        return
+    if "beside" in job.inputs or config.pictures:
+        raise UsageError("beside and pictures are for pixel-level tasks", where="evaluate", hint="leave them out")
     if not source.values:
         raise InputMissing(
             "a mask file alone has no values",

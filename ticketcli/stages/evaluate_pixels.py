@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,10 +14,9 @@ from ticketcli.data.instances import InstanceSet
 from ticketcli.errors import UsageError
 from ticketcli.models.architectures import build_encoder, masked_parameters
 from ticketcli.models.cost import parameters
-from ticketcli.overlays.sheet import worst_first
+from ticketcli.overlays.sheet import Entry, Row, cell_side, sheet, worst_first
 from ticketcli.recipe.configs import Data, EvaluateConfig
 from ticketcli.stages.job import Job, data_of, splits_of
-from ticketcli.tasks.drawing import sheets
 from ticketcli.tasks.table import TASKS
 from ticketcli.tasks.task import Head
 from ticketcli.tensors.files import load_into
@@ -24,6 +24,7 @@ from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.training.yields import Loaded, Output, Produced, Yield
 
 _BATCH = 8
+_ROWS = 6  # of images on a sheet
 
 
 def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
@@ -63,17 +64,19 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     if judged.results is not None:
         files["results.json"] = json.dumps(judged.results).encode()
     if config.pictures:
-        columns = {source.ref: model}
-        before = judged.scores
+        networks, before = {source.ref: model}, judged.scores
         if "beside" in job.inputs:
             beside = job.inputs["beside"]
             _require_alike(beside.about, source.about)
             other = network_of(beside, Head.of(beside.about), job.device)
             before = task.judge(other, images, splits.normalization, head, job.device, batch).scores
-            columns = {beside.ref: other, source.ref: model}
-        order = worst_first(before, judged.scores)[: config.pictures]
+            networks = {beside.ref: other, source.ref: model}
+        order = worst_first(dict(enumerate(before)), dict(enumerate(judged.scores)))[: config.pictures]
         chosen = images.take(torch.tensor(order))
-        files |= sheets(task, columns, chosen, splits.normalization, head, job.device)
+        rows, legend = task.pictures(
+            list(networks.values()), chosen, splits.normalization, head, job.device, cell_side(len(networks) + 2)
+        )
+        files |= _sheets(rows, legend, list(networks), beside="beside" in job.inputs)
     metrics = {**found, "images": splits.counts()}
     yield Produced("metrics", (Output("metrics", "metrics", "metrics", found, {}, files=files),), metrics)
 
@@ -87,6 +90,19 @@ def network_of(source: Loaded, head: Head, device: torch.device) -> nn.Module:
     if source.mask is not None:
         MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
     return model
+
+
+def _sheets(rows: list[Row], legend: tuple[Entry, ...], names: list[str], *, beside: bool) -> dict[str, bytes]:
+    """File name -> PNG, a few rows each."""
+    titles = [*["image", "truth"][-(len(rows[0].cells) - len(names)) :], *names] if rows else names
+    files = {}
+    for number, start in enumerate(range(0, len(rows), _ROWS), 1):
+        some = rows[start : start + _ROWS]
+        heading = f"{names[-1]} beside {names[0]}, the greatest losses first" if beside else names[-1]
+        png = io.BytesIO()
+        sheet(some, titles, heading=heading, legend=legend).save(png, "PNG", optimize=True)
+        files[f"pictures-{number}.png"] = png.getvalue()
+    return files
 
 
 def _require_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:

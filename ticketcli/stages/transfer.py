@@ -5,79 +5,101 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from torch import Tensor
-from torch.nn import functional as F
-
-from ticketcli.data.batches import in_order
-from ticketcli.errors import InputMissing
+from ticketcli.errors import InputMissing, UsageError
 from ticketcli.events import Note
-from ticketcli.metrics.quality import quality
 from ticketcli.models.architectures import build_encoder, masked_parameters
-from ticketcli.models.cost import cost_of, in_words
+from ticketcli.models.cost import cost_of, in_words, parameters
 from ticketcli.models.encoder import Encoder
+from ticketcli.models.freezing import freeze_parts
 from ticketcli.models.stem import FORMS, STEM, Form, choose_form, restem
-from ticketcli.recipe.configs import TransferConfig
-from ticketcli.stages.job import Job, check_seedable, require_labels, splits_of, training_batches
+from ticketcli.recipe.transfer_config import TransferConfig
+from ticketcli.stages.job import Job, check_seedable, data_of, splits_of
 from ticketcli.store.mask import Mask
+from ticketcli.tasks.table import TASKS
 from ticketcli.tensors.files import copy_of, load_into
-from ticketcli.tensors.seeds import generator
+from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.training.loop import Run, train
+from ticketcli.training.recalibrate import calibration_batches, recalibrate
 from ticketcli.training.yields import Loaded, Output, Produced, Yield
+
+_TEST_BATCH = {"classification": 512}
 
 
 def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
-    """Train the whole masked network and a fresh seeded head on the target; the test images are read once, at the end.
+    """Train the masked backbone under a fresh seeded head on the target; the test images are read once, at the end.
 
-    Source: the paper, section 5.3; its schedule is [1]'s. A dense checkpoint transfers too: the row to compare with.
+    Source: the paper, section 5.3. A dense checkpoint transfers too: the row to compare with.
     """
     config, device = job.config, job.device
-    source = job.inputs["ticket"]
-    size = config.image_size or int(source.about["image_size"])
-    splits = splits_of(job, config.data, size, encoder=source.about)
-    require_labels(splits, what="transfer.data")
+    task, source = TASKS[config.task], job.inputs["ticket"]
+    source_size = int(source.about["image_size"]) if config.task == "classification" else None
+    splits = splits_of(job, config.data, config.image_size or source_size, encoder=source.about)
+    task.check(splits)
     check_seedable(splits, what="transfer.data")
-    arch, form, model, mask = ticket_network(source, len(splits.train.class_names), config, size)
-    model.to(device)
-    cost = cost_of(model, size)
-    weights = {} if mask is None else masked_parameters(model, mask)
+    head = task.head(config, splits, int(source.about["image_size"]))
+    arch, form, encoder, mask = ticket_backbone(source, config, head.side)
+    encoder.to(device)
+    cost = cost_of(encoder, head.side)
+    weights = {} if mask is None else masked_parameters(encoder, mask)
+    if mask is not None:
+        MaskedWeights(weights, mask).apply()
+    if config.freezes_batchnorm and config.recalibrate_bn:
+        recalibrate(encoder, _source_images(job, source))
+    still = freeze_parts(encoder, config.frozen_part, "frozen" if config.freezes_batchnorm else "train")
+    model = task.build(encoder, head, seed=config.seed).to(device)
+    cost["parameters"] = parameters(model)
     sparsity = mask.sparsity if mask is not None else 0.0
     yield Note(
         f"{source.ref}, {sparsity:.2%} sparse, {arch} ({FORMS[form]}), {in_words(cost)}, "
-        f"{len(splits.train.labels)} training images of {size} pixels"
+        f"{len(splits.train.labels)} training images of {head.side} pixels"
     )
-
-    def loss(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return {"loss": F.cross_entropy(model(images), labels)}
-
-    batches = training_batches(config, splits.train, splits, config.data, device, "transfer")
-    run = Run("transfer", model, loss, batches, config, config.epochs, weights, mask)
+    if said := task.describe(model, splits.normalization):
+        yield Note(said)
+    feed = task.feed(config, splits, head, device)
+    run = Run("transfer", model, task.loss(model, head), feed, config, config.epochs, weights, mask, still=tuple(still))
     yield from train(run, resume=job.resume)
     metrics: dict[str, Any] = {"images": splits.counts()}
     for name, images in (("validation", splits.validation), ("test", splits.test)):
-        metrics[name] = quality(model, in_order(images, splits.normalization, 512, device))
+        batch = _TEST_BATCH.get(config.task, 8)
+        metrics[name] = task.judge(model, images, splits.normalization, head, device, batch).metrics
     metrics["sparsity"] = sparsity
     metrics["network_sparsity"] = mask.dropped / cost["parameters"] if mask is not None else 0.0
     metrics |= {"stem": form, **cost}
     about = {
         "arch": arch,
-        "image_size": size,
-        "class_names": list(splits.train.class_names),
+        "image_size": splits.train.size,
+        "class_names": list(head.class_names),
         "data": config.data.model_dump(mode="json", exclude_defaults=True),
         "normalization": {"mean": list(splits.normalization.mean), "std": list(splits.normalization.std)},
         "seed": config.seed,
         "task": config.task,
+        **({} if config.task == "classification" else {"head": head.about()}),
     }
-    yield Produced("task", (Output("task", "task", "task", about, copy_of(model), mask),), metrics)
+    kept = None if mask is None else Mask({task.prefix + name: bits for name, bits in mask.items()})
+    yield Produced("task", (Output("task", "task", "task", about, copy_of(model), kept),), metrics)
 
 
-def ticket_network(
-    source: Loaded, n_classes: int, config: TransferConfig, image_size: int
-) -> tuple[str, Form, Encoder, Mask | None]:
-    """The source's backbone with the stem that the images ask for, under a fresh head of `n_classes`.
+def _source_images(job: Job[TransferConfig], source: Loaded) -> Any:
+    """Training images of the source, for its BatchNorm.
+
+    Raises:
+        UsageError: the checkpoint does not say what it was trained on.
+    """
+    try:
+        data = data_of(None, source.about)
+    except UsageError as error:
+        hint = "import it with data:, or set recalibrate_bn: 0 to freeze the statistics as they are"
+        raise UsageError(error.what, where="transfer.recalibrate_bn", hint=hint) from None
+    splits = splits_of(job, data, int(source.about["image_size"]), encoder=source.about)
+    return calibration_batches(splits, job.config.recalibrate_bn, job.device)
+
+
+def ticket_backbone(source: Loaded, config: TransferConfig, image_size: int) -> tuple[str, Form, Encoder, Mask | None]:
+    """The source's network with the stem that the images ask for.
 
     Returns:
-        The architecture, what became of the stem, the network, and the mask that it has to keep; a head or stem that
-        is replaced is dense, whether or not the ticket masked it.
+        The architecture, what became of the stem, the network, and the mask that it has to keep; a head, which every
+        task replaces, or a stem that is replaced is dense, whether or not the ticket masked it.
 
     Raises:
         InputMissing: a bare mask file was given.
@@ -89,11 +111,11 @@ def ticket_network(
             where=source.ref,
             hint="make a ticket of it with 'ticket rewind'",
         )
-    form = choose_form(config.stem, source.about["arch"], image_size)
+    wanted = "keep7" if config.freezes_stem else config.stem
+    form = choose_form(wanted, source.about["arch"], image_size)
     arch, values = restem(source.values, source.about["arch"], form, seed=config.seed)
     model = build_encoder(arch, n_classes=len(source.about["class_names"]), seed=config.seed)
     load_into(model, values, where=source.ref, without=model.head_prefixes)
-    model.new_head(n_classes, generator(config.seed, "head"))
     if source.mask is None:
         return arch, form, model, None
     replaced = model.head_prefixes if form == "keep7" else (*model.head_prefixes, STEM)

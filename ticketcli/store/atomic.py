@@ -80,9 +80,14 @@ def write_atomic(path: Path, write: Callable[[Path], None], *, check: Callable[[
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, as UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file of these bytes atomically."""
 
     def write(temporary: Path) -> None:
-        temporary.write_bytes(text.encode())
+        temporary.write_bytes(content)
 
     write_atomic(path, write)
 

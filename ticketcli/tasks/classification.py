@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -14,6 +15,7 @@ from ticketcli.data.instances import InstanceSet
 from ticketcli.errors import UsageError
 from ticketcli.metrics.quality import quality
 from ticketcli.models.encoder import Encoder
+from ticketcli.overlays.sheet import Entry, Row
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.tasks.task import Head, Judgement
 from ticketcli.tensors.seeds import generator
@@ -66,3 +68,10 @@ class Classification:
     ) -> Judgement:  # fmt: skip
         """Top-1 accuracy."""
         return Judgement(quality(cast(Encoder, model), in_order(images, normalization, batch, device)))
+
+    def pictures(
+        self, models: Sequence[nn.Module], images: InstanceSet, normalization: Normalization, head: Head,
+        device: torch.device, side: int,
+    ) -> tuple[list[Row], tuple[Entry, ...]]:  # fmt: skip
+        """None: an image's class is no picture."""
+        return [], ()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,12 @@ from ticketcli.data.images import Images, Normalization, Splits
 from ticketcli.data.instances import InstanceSet, Shown
 from ticketcli.data.views import views_in_order
 from ticketcli.errors import UsageError
-from ticketcli.metrics.average_precision import average_precision, require_coco, results_of
+from ticketcli.metrics.average_precision import Kind, average_precision, require_coco, results_of
 from ticketcli.models.encoder import Encoder
 from ticketcli.models.rcnn import Rcnn, build_rcnn, describe
-from ticketcli.overlays.detection import score_of
+from ticketcli.overlays.detection import detection_row, legend
+from ticketcli.overlays.matching import match
+from ticketcli.overlays.sheet import Entry, Row
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.tasks.pixels import PixelFeed, has_maps, objects_of, test_side
 from ticketcli.tasks.task import Head, Judgement
@@ -49,13 +52,16 @@ class Detection:
         """A class for each category."""
         images = objects_of(splits)
         side = test_side(config, images)
-        return Head(images.class_names, side, config.long_side, config.channels, config.anchors)
+        return Head(
+            images.class_names, side, config.long_side, config.channels, config.anchors, config.proposals,
+            config.samples,
+        )  # fmt: skip
 
     def build(self, encoder: Encoder, head: Head, *, seed: int) -> nn.Module:
         """The encoder under a feature pyramid, proposals and heads of regions."""
         return build_rcnn(
             encoder, n_classes=len(head.class_names), masks=self.masks, channels=head.channels, anchors=head.anchors,
-            image_size=head.side, seed=seed,
+            proposals=head.proposals, samples=head.samples, image_size=head.side, seed=seed,
         )  # fmt: skip
 
     def describe(self, model: nn.Module, normalization: Normalization) -> str:
@@ -83,7 +89,7 @@ class Detection:
     ) -> Judgement:  # fmt: skip
         """Average precision as COCO defines it."""
         assert isinstance(images, InstanceSet)
-        results: list[dict[str, object]] = []
+        results: list[dict[str, Any]] = []
         scores = [0.0] * len(images.pictures)
         views = views_in_order(
             images, normalization, short_side=head.side, long_side=head.long_side, batch=batch, masks=False,
@@ -97,7 +103,28 @@ class Detection:
                     shown.indices, originals, cast(Rcnn, model).find(shown, sizes), strict=True
                 ):
                     results += results_of(picture, found, images.category_ids)
-                    scores[index] = score_of(picture, found)
-        kinds = ("bbox", "segm") if self.masks else ("bbox",)
+                    scores[index] = match(picture, found).f1
+        kinds: tuple[Kind, ...] = ("bbox", "segm") if self.masks else ("bbox",)
         metrics = average_precision(images.pictures, images.class_names, images.category_ids, results, kinds)
         return Judgement({**metrics, "n": len(scores)}, tuple(scores), results)
+
+    @torch.no_grad()
+    def pictures(
+        self, models: Sequence[nn.Module], images: InstanceSet, normalization: Normalization, head: Head,
+        device: torch.device, side: int,
+    ) -> tuple[list[Row], tuple[Entry, ...]]:  # fmt: skip
+        """The truth, and what each network got right, got wrong and missed."""
+        views = views_in_order(
+            images, normalization, short_side=head.side, long_side=head.long_side, batch=1, masks=False, device=device
+        )
+        rows: dict[int, Row] = {}
+        with evaluating(*models):
+            for shown in views:
+                (index,) = shown.indices
+                picture = images.pictures[index]
+                image = images.originals.read(index, max(picture.height, picture.width))
+                size = [(picture.height, picture.width)]
+                found = [cast(Rcnn, model).find(shown, size)[0] for model in models]
+                rows[index] = detection_row(image, picture, found, head.class_names, side)
+        crowds = any(one.crowd for picture in images.pictures for one in picture.instances)
+        return [rows[index] for index in sorted(rows)], legend(crowds=crowds)

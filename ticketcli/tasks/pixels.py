@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
+from ticketcli.annotations.pictures import Picture
 from ticketcli.data.images import Splits
 from ticketcli.data.instances import InstanceSet, Shown
 from ticketcli.data.views import InstanceBatches
@@ -68,6 +67,6 @@ class PixelFeed:
         self.batches.close()
 
 
-def described(parts: dict[str, Any]) -> str:
-    """`name value, name value` for people."""
-    return ", ".join(f"{name} {value}" for name, value in parts.items())
+def name_of(picture: Picture) -> str:
+    """An image in words."""
+    return f"image {picture.id}" + (f" ({picture.file_name})" if picture.file_name else "")

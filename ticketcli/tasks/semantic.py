@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -10,13 +11,15 @@ from torch.nn import functional as F
 
 from ticketcli.data.images import Images, Normalization, Splits
 from ticketcli.data.instances import InstanceSet, Shown
-from ticketcli.data.label_maps import IGNORED, batch_of_maps
+from ticketcli.data.label_maps import IGNORED, MapKind, batch_of_maps
 from ticketcli.data.views import views_in_order
 from ticketcli.metrics.confusion import Confusion
 from ticketcli.models.encoder import Encoder
 from ticketcli.models.semantic import SemanticNet, build_semantic
+from ticketcli.overlays.semantic import image_miou, legend, semantic_row
+from ticketcli.overlays.sheet import Entry, Row
 from ticketcli.recipe.transfer_config import TransferConfig
-from ticketcli.tasks.pixels import PixelFeed, has_maps, objects_of, test_side
+from ticketcli.tasks.pixels import PixelFeed, has_maps, name_of, objects_of, test_side
 from ticketcli.tasks.task import Head, Judgement
 from ticketcli.tensors.modes import evaluating
 from ticketcli.training.loop import Feed, Loss
@@ -36,8 +39,8 @@ class Semantic:
     def head(self, config: TransferConfig, splits: Splits, source_size: int) -> Head:
         """A class for every region; label images bring their own."""
         images = objects_of(splits)
-        regions = "maps" if has_maps(images) else config.regions
-        names = {"maps": images.class_names, "boundary": _BOUNDARY, "category": ("background", *images.class_names)}
+        regions = "image" if has_maps(images) else config.regions
+        names = {"image": images.class_names, "boundary": _BOUNDARY, "category": ("background", *images.class_names)}
         side = test_side(config, images)
         return Head(names[regions], side, config.long_side, config.channels, regions=regions)
 
@@ -60,7 +63,7 @@ class Semantic:
         """Cross-entropy over the pixels that count."""
 
         def loss(shown: Shown, _draw: int) -> dict[str, Tensor]:
-            wanted = batch_of_maps(shown, head.regions)
+            wanted = batch_of_maps(shown, _regions(head))
             return {"loss": F.cross_entropy(model(shown.images), wanted, ignore_index=IGNORED)}
 
         return loss
@@ -72,20 +75,43 @@ class Semantic:
     ) -> Judgement:  # fmt: skip
         """Intersection over union, from counts over all pixels; a score for each image on its own."""
         assert isinstance(images, InstanceSet)
-        total = Confusion(len(head.class_names))
-        scores = [0.0] * len(images.pictures)
+        total, scores = Confusion(len(head.class_names)), [0.0] * len(images.pictures)
         views = views_in_order(
             images, normalization, short_side=head.side, long_side=head.long_side, batch=batch, masks=True,
             device=device,
         )  # fmt: skip
         with evaluating(model):
             for shown in views:
+                wanted = batch_of_maps(shown, _regions(head))
                 predicted = model(shown.images).argmax(dim=1)
-                for index, found, wanted in zip(
-                    shown.indices, predicted, batch_of_maps(shown, head.regions), strict=True
-                ):
-                    own = Confusion(len(head.class_names))
-                    own.update(found, wanted)
-                    total.add(own)
-                    scores[index] = float(own.measures(head.class_names)["miou"] or 0.0)
+                total.update(predicted, wanted)
+                for index, found, there in zip(shown.indices, predicted.cpu(), wanted.cpu(), strict=True):
+                    scores[index] = image_miou(found, there, len(head.class_names))
         return Judgement({**total.measures(head.class_names), "images": len(scores)}, tuple(scores))
+
+    @torch.no_grad()
+    def pictures(
+        self, models: Sequence[nn.Module], images: InstanceSet, normalization: Normalization, head: Head,
+        device: torch.device, side: int,
+    ) -> tuple[list[Row], tuple[Entry, ...]]:  # fmt: skip
+        """The image, its true label map, and each network's."""
+        views = views_in_order(
+            images, normalization, short_side=head.side, long_side=head.long_side, batch=1, masks=True, device=device
+        )
+        rows: dict[int, Row] = {}
+        maps: list[Tensor] = []
+        with evaluating(*models):
+            for shown in views:
+                (index,), ((height, width),) = shown.indices, shown.sizes
+                wanted = batch_of_maps(shown, _regions(head))[0, :height, :width].cpu()
+                found = [model(shown.images).argmax(dim=1)[0, :height, :width].cpu() for model in models]
+                maps += [wanted, *found]
+                pixels = normalization.denormalize(shown.images)[0, :, :height, :width].permute(1, 2, 0)
+                image = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+                name = name_of(images.pictures[index])
+                rows[index] = semantic_row(name, image, wanted, found, len(head.class_names), side)
+        return [rows[index] for index in sorted(rows)], legend(maps, head.class_names)
+
+
+def _regions(head: Head) -> MapKind:
+    return cast(MapKind, head.regions)

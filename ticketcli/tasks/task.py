@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from ticketcli.data.images import Images, Normalization, Splits
+from ticketcli.data.instances import InstanceSet
 from ticketcli.models.encoder import Encoder
+from ticketcli.overlays.sheet import Entry, Row
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.training.loop import Feed, Loss
 
@@ -25,6 +27,8 @@ class Head:
         long_side: at most this many pixels.
         channels: of the feature pyramid.
         anchors: sides in pixels, one a level; None: by stride.
+        proposals: regions that heads are shown in training; half as many in tests.
+        samples: those an image that they learn from.
         regions: what the classes of pixels are.
     """
 
@@ -33,6 +37,8 @@ class Head:
     long_side: int = 0
     channels: int = 0
     anchors: tuple[float, ...] | None = None
+    proposals: int = 0
+    samples: int = 0
     regions: str = ""
 
     def about(self) -> dict[str, Any]:
@@ -102,3 +108,9 @@ class Task(Protocol):
         batch: int,
     ) -> Judgement:  # fmt: skip
         """Measure the network on images, each seen once, in eval mode."""
+
+    def pictures(
+        self, models: Sequence[nn.Module], images: InstanceSet, normalization: Normalization, head: Head,
+        device: torch.device, side: int,
+    ) -> tuple[list[Row], tuple[Entry, ...]]:  # fmt: skip
+        """A row for each image: what is there, and what each network found; and what the colours mean."""
