@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ticketcli.errors import TicketError, UsageError
+from ticketcli.errors import TicketError, UsageError, UsageErrors
 from ticketcli.recipe.for_each import step_name
 from ticketcli.recipe.recipe import parse_recipe
 from ticketcli.stage import STAGES
@@ -148,3 +148,30 @@ def test_the_digest_is_of_what_is_run_and_not_of_words():
 
 def test_step_names_are_safe_as_folders():
     assert step_name("t", {"arm": "ours/11", "x": "a b;rm"}) == "t@arm=ours-11,x=a-b-rm"
+
+
+PINNED = """
+schema: 1
+for_each: {seed: [0, 1]}
+steps:
+  dense: {stage: pretrain, data: digits, seed: $seed}
+  ours: {stage: prune, encoder: dense, lambda: 0, rounds: 2, seed: $seed}
+  t: {stage: transfer, ticket: $arm, data: scenes, task: semantic, for_each: {arm: [dense, ours/2]}}
+  look: {stage: evaluate, of: t@arm=%s, beside: t@arm=dense}
+"""
+
+
+def test_a_reference_may_pin_a_variable_and_follow_the_others():
+    recipe = parse(PINNED % "ours-2")
+    looks = [step for step in recipe.steps if step.group == "look"]
+    assert [step.name for step in looks] == ["look@seed=0", "look@seed=1"]
+    assert [str(step.refs["of"]) for step in looks] == ["t@arm=ours-2,seed=0", "t@arm=ours-2,seed=1"]
+    assert [str(step.refs["beside"]) for step in looks] == ["t@arm=dense,seed=0", "t@arm=dense,seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("pin", "words"), [("ours-3", "no 't' has arm=ours-3"), ("", "pins no variable"), ("dense,lr=1", "no 't' has lr=1")]
+)
+def test_what_cannot_be_pinned_is_refused(pin, words):
+    with pytest.raises(UsageErrors, match=words):
+        parse(PINNED % pin)

@@ -105,8 +105,13 @@ def step_name(group: str, variables: Variables) -> str:
     """`target@arm=ours-11,seed=0`: a folder name that tells what it holds."""
     if not variables:
         return group
-    words = ",".join(f"{key}={re.sub(r'[^A-Za-z0-9_.+-]', '-', str(value))}" for key, value in variables.items())
+    words = ",".join(f"{key}={label_word(value)}" for key, value in variables.items())
     return f"{group}@{words}"
+
+
+def label_word(label: Label) -> str:
+    """A value as step names write it: `ours/11` is ours-11."""
+    return re.sub(r"[^A-Za-z0-9_.+-]", "-", str(label))
 
 
 def check_name(name: str, taken: Mapping[str, str], where: str) -> None:

@@ -17,6 +17,7 @@ from ticketcli.recipe.for_each import (
     Variables,
     check_name,
     combinations,
+    label_word,
     parse_axes,
     step_name,
     substitute,
@@ -142,6 +143,20 @@ def is_file_reference(text: str) -> bool:
     return text.endswith(_WEIGHT_FILES) or text.startswith(("/", "./", "../", "~"))
 
 
+def _parts(text: str, where: str) -> tuple[str, dict[str, str], str]:
+    """`step@arm=dense/7`: the step, the variables that are pinned to a value, as step names write it, and the output.
+
+    Raises:
+        UsageError: what is pinned is no ``name=value``.
+    """
+    place, _, output = text.partition("/")
+    head, at, pins = place.partition("@")
+    pinned = dict(pin.partition("=")[::2] for pin in pins.split(",")) if at else {}
+    if not all(pinned.keys()) or not all(pinned.values()):
+        raise UsageError(f"'{text}' pins no variable", where=where, hint="write step@arm=dense")
+    return head, pinned, output
+
+
 class _Expansion:
     """Resolves defaults, for_each and references, step by step, each after those it needs."""
 
@@ -237,12 +252,18 @@ class _Expansion:
         known = {name: own[name][label] for name, label in chosen.items()}
         for role, mark in self.configs[stage].references().items():
             text = substitute(values.get(role, ""), known, f"{where}.{role}")
-            head = str(text).partition("/")[0]
             if not isinstance(text, str) or not text or mark.is_word(text) or is_file_reference(text):
                 continue
+            head, pinned, _ = _parts(text, f"{where}.{role}")
             if head not in self.raw_steps:
                 raise UsageError(f"no step '{head}'", where=f"{where}.{role}", hint=did_you_mean(head, self.raw_steps))
-            used.update(name for producer in self._group(head) for name in producer.variables)
+            found = [producer.variables for producer in self._group(head)]
+            for name, value in pinned.items():
+                words = list(dict.fromkeys(label_word(one[name]) for one in found if name in one))
+                if found and value not in words:
+                    what = f"no '{head}' has {name}={value}"
+                    raise UsageError(what, where=f"{where}.{role}", hint=did_you_mean(value, words))
+            used.update(name for one in found for name in one if name not in pinned)
         axes = {name: axis for name, axis in self.shared.items() if name in used and name not in chosen}
         for inherited in combinations(axes):
             labels = {**chosen, **inherited}
@@ -274,9 +295,12 @@ class _Expansion:
     def _ref(self, text: str, variables: Variables) -> Ref:
         if is_file_reference(text):
             return Ref(path=Path(text).expanduser())
-        head, _, output = text.partition("/")
+        head, pinned, output = _parts(text, text)
         for producer in self.groups.get(head, []):
-            if all(variables.get(name) == value for name, value in producer.variables.items()):
+            if all(
+                label_word(value) == pinned[name] if name in pinned else variables.get(name) == value
+                for name, value in producer.variables.items()
+            ):
                 return Ref(self.aliases.get(producer.name, producer.name), output)
         if self.broken:  # its own error is told; go on, so that this step's errors are told too
             return Ref(head, output)
