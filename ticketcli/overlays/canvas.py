@@ -102,7 +102,10 @@ def fill(pixels: Pixels, region: Region, colour: Colour, opacity: float) -> None
 
 
 def trace(pixels: Pixels, line: Region, style: Style) -> None:
-    """Draw a line in its pattern, which counts from the upper left pixel, in place, with a dark rim and dark gaps, so that it shows on any ground."""
+    """Draw a line in its pattern, in place, with a dark rim and dark gaps, so that it shows on any ground.
+
+    The pattern begins in the upper left corner of `pixels`.
+    """
     fill(pixels, _grown(line) & ~line, INK, 0.5)
     rows, columns = np.nonzero(line)
     period, on = {"solid": (1, 1), "dashed": (14, 8), "dotted": (6, 3)}[style.line]
