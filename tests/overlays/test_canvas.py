@@ -1,7 +1,20 @@
 import numpy as np
 import pytest
 
-from ticketcli.overlays.canvas import INK, Style, drawn, drawn_mask, edge, extent, fill, fitted, frame, shortened, trace
+from ticketcli.overlays.canvas import (
+    INK,
+    Style,
+    drawn,
+    drawn_mask,
+    edge,
+    extent,
+    fill,
+    fitted,
+    frame,
+    shortened,
+    trace,
+    window,
+)
 
 RED = (255, 0, 0)
 
@@ -84,3 +97,15 @@ def test_long_words_are_cut_to_the_width_and_short_ones_are_not():
     assert extent(cut, 14)[0] <= 100
     assert shortened("frog", 14, 3) == ""
     assert shortened("two\nlines", 14, 100) == "two lines"
+
+
+def test_work_in_the_window_of_a_region_is_work_on_the_whole_image():
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        region = np.zeros((20, 30), dtype=bool)
+        y, x = draw.integers(0, 20), draw.integers(0, 30)
+        region[y : y + 9, x : x + 9] = draw.random((9, 9))[: 20 - y, : 30 - x] < 0.8
+        near, whole = window(region, 3), np.zeros_like(region)
+        whole[near] = edge(region[near], 2)
+        assert (whole == edge(region, 2)).all()
+    assert region[window(np.zeros((4, 4), dtype=bool), 0)].size == 0

@@ -166,7 +166,7 @@ def _mean(values: NDArray[np.float64]) -> float | None:
 def _truth(
     pictures: Sequence[Picture], class_names: Sequence[str], category_ids: Sequence[int], *, masks: bool
 ) -> dict[str, Any]:
-    """Pictures as a COCO file in memory; objects are numbered from 1, since COCO's matching takes 0 for no match."""
+    """Pictures as a COCO file in memory; objects are numbered anew, from 1: pycocotools takes 0 for no match."""
     objects = [(picture, instance) for picture in pictures for instance in picture.instances]
     if masks:
         _require_masks(objects)

@@ -76,6 +76,16 @@ def frame(size: tuple[int, int], box: tuple[float, float, float, float], thickne
     return region
 
 
+def window(region: Region, margin: int) -> tuple[slice, slice]:
+    """Rows and columns that hold a region and so many pixels around it: work there is work on the whole image."""
+    spans = []
+    for axis in (1, 0):
+        places = np.flatnonzero(region.any(axis=axis))
+        low, high = (int(places[0]), int(places[-1]) + 1) if places.size else (0, 0)
+        spans.append(slice(max(low - margin, 0), high + margin))
+    return spans[0], spans[1]
+
+
 def edge(region: Region, thickness: int) -> Region:
     """The pixels of a region that are within so many steps of what is outside it; the border of the image is not."""
     inside = region
@@ -92,7 +102,10 @@ def fill(pixels: Pixels, region: Region, colour: Colour, opacity: float) -> None
 
 
 def trace(pixels: Pixels, line: Region, style: Style) -> None:
-    """Draw a line in its pattern, in place, with a dark rim and dark gaps, so that it shows on any ground."""
+    """Draw a line in its pattern, in place, with a dark rim and dark gaps, so that it shows on any ground.
+
+    The pattern begins in the upper left corner of `pixels`.
+    """
     fill(pixels, _grown(line) & ~line, INK, 0.5)
     rows, columns = np.nonzero(line)
     period, on = {"solid": (1, 1), "dashed": (14, 8), "dotted": (6, 3)}[style.line]

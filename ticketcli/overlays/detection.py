@@ -25,6 +25,7 @@ from ticketcli.overlays.canvas import (
     fitted,
     frame,
     trace,
+    window,
 )
 from ticketcli.overlays.matching import MIN_SCORE, Match, match
 from ticketcli.overlays.sheet import Cell, Entry, Row
@@ -155,6 +156,9 @@ def _draw_mark(pixels: Pixels, mark: _Mark, box: Any) -> None:
     size = (pixels.shape[1], pixels.shape[0])
     if mark.mask is not None:
         region: Region = drawn_mask(mark.mask, size)
-        fill(pixels, region, mark.style.colour, _OPACITY)
-        trace(pixels, edge(region, _LINE), mark.style)
-    trace(pixels, frame(size, box, _LINE if mark.mask is None else 1), mark.style)
+        near = window(region, _LINE + 1)
+        fill(pixels[near], region[near], mark.style.colour, _OPACITY)
+        trace(pixels[near], edge(region[near], _LINE), mark.style)
+    lines = frame(size, box, _LINE if mark.mask is None else 1)
+    near = window(lines, 1)
+    trace(pixels[near], lines[near], mark.style)
