@@ -157,7 +157,7 @@ steps:
   dense: {stage: pretrain, data: digits, seed: $seed}
   ours: {stage: prune, encoder: dense, lambda: 0, rounds: 2, seed: $seed}
   t: {stage: transfer, ticket: $arm, data: scenes, task: semantic, for_each: {arm: [dense, ours/2]}}
-  look: {stage: evaluate, of: t@arm=%s, beside: t@arm=dense}
+  look: {stage: evaluate, of: "t@arm=%s", beside: t@arm=dense}
 """
 
 

@@ -64,7 +64,7 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     if judged.results is not None:
         files["results.json"] = json.dumps(judged.results).encode()
     if config.pictures:
-        networks, before = {source.ref: model}, judged.scores
+        networks, before = {source.ref: model}, (1.0,) * len(judged.scores)
         if "beside" in job.inputs:
             beside = job.inputs["beside"]
             _require_alike(beside.about, source.about)

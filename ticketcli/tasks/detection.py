@@ -20,7 +20,7 @@ from ticketcli.overlays.detection import detection_row, legend
 from ticketcli.overlays.matching import match
 from ticketcli.overlays.sheet import Entry, Row
 from ticketcli.recipe.transfer_config import TransferConfig
-from ticketcli.tasks.pixels import PixelFeed, has_maps, objects_of, test_side
+from ticketcli.tasks.pixels import PixelFeed, has_maps, name_of, objects_of, test_side
 from ticketcli.tasks.task import Head, Judgement
 from ticketcli.tensors.modes import evaluating
 from ticketcli.training.loop import Feed, Loss
@@ -39,13 +39,13 @@ class Detection:
         if has_maps(images) or not any(picture.instances for picture in images.pictures):
             hint = "task: semantic learns from label images"
             raise UsageError("there are no objects on these images", where="transfer.data", hint=hint)
-        if self.masks:
-            for picture in images.pictures:
-                if any(one.segmentation is None and not one.crowd for one in picture.instances):
-                    raise UsageError(
-                        f"an object on image {picture.id} has a box and no outline", where="transfer.data",
-                        hint="task: detection learns from boxes alone",
-                    )  # fmt: skip
+        for part in (images, splits.validation, splits.test) if self.masks else ():
+            assert isinstance(part, InstanceSet)
+            bare = next((p for p in part.pictures if not all(one.segmentation for one in p.instances)), None)
+            if bare is not None:
+                hint = "task: detection learns from boxes alone"
+                what = f"an object on {name_of(bare)} has a box and no outline"
+                raise UsageError(what, where="transfer.data", hint=hint)
         require_coco()
 
     def head(self, config: TransferConfig, splits: Splits, source_size: int) -> Head:
