@@ -113,6 +113,8 @@ def test_a_scene_is_a_function_of_seed_part_and_number(digits):
         assert not torch.equal(scene, other.train.originals.read(index, 64))
         assert not torch.equal(scene, digits.validation.originals.read(index, 64))
         assert not torch.equal(scene, digits.test.originals.read(index, 64))
+    uppermost = [[picture.instances[-1].label for picture in part.pictures[:9]] for part in (digits.train, digits.test)]
+    assert uppermost[0] != uppermost[1]  # not the same layout of other images
     some = digits.train.take(torch.tensor([59, 7]))
     assert torch.equal(some.originals.read(1, 64), digits.train.originals.read(7, 64))
     assert some.pictures[0] == digits.train.pictures[59]
