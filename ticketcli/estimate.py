@@ -208,7 +208,7 @@ def _images_of(job: Job[Any], cut: _Cut) -> Splits:
     about = [item.about for item in (*job.inputs.values(), *cut.outputs.values())]
     size = next(int(one["image_size"]) for one in reversed(about) if "image_size" in one)
     source = next((one for one in about if one.get("data")), {})
-    return splits_of(job, data_of(job.config.data, source), size)
+    return splits_of(job, data_of(job.config.data, source), size, outlined=True)
 
 
 def _loaded(output: Output, job: Job[Any]) -> Loaded:

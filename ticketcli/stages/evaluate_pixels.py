@@ -41,7 +41,7 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
         raise UsageError("decoder and recalibrate_bn are for classifiers", where="evaluate", hint="leave them out")
     head, task = Head.of(source.about), TASKS[source.about["task"]]
     data: Data = data_of(config.data, source.about)
-    splits = splits_of(job, data, int(source.about["image_size"]), encoder=source.about)
+    splits = splits_of(job, data, int(source.about["image_size"]), encoder=source.about, outlined=True)
     task.check(splits)
     images = splits.test if config.split == "test" else splits.validation
     assert isinstance(images, InstanceSet)

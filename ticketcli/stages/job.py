@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ticketcli.data.images import Images, Normalization, Splits
+from ticketcli.data.instances import InstanceSet
 from ticketcli.data.sets import load_splits
 from ticketcli.data.sources import Sources
 from ticketcli.errors import UsageError
@@ -56,19 +57,32 @@ class Job(Generic[ConfigT]):
         return self.resume if unit == self.todo[0] else None
 
 
-def splits_of(job: Job[Any], data: Data, image_size: int | None, *, encoder: Mapping[str, Any] | None = None) -> Splits:
+def splits_of(
+    job: Job[Any],
+    data: Data,
+    image_size: int | None,
+    *,
+    encoder: Mapping[str, Any] | None = None,
+    outlined: bool = False,
+) -> Splits:
     """The image set that a config names, narrowed as it says, at `image_size` pixels: the way stages get images.
 
     Without a size images keep their set's own.
 
     With `encoder`, a checkpoint's `about`, the images are normalised as that checkpoint has learnt to expect them;
     without, by the set's own mean and deviation.
+
+    Raises:
+        UsageError: the images are of many objects, and the stage is not one for `outlined` ones.
     """
     splits = load_splits(
         data.name, classes=data.classes, per_class=data.per_class, seed=job.config.seed, image_size=image_size,
         validation=data.validation, split_seed=data.split_seed, broken=data.broken, sources=job.sources,
         images=data.images,
     )  # fmt: skip
+    if isinstance(splits.train, InstanceSet) and not outlined:
+        hint = "such sets are for 'ticket transfer' with task: semantic, detection or segmentation"
+        raise UsageError("these are images of several objects, not of one class", where="data.name", hint=hint)
     if splits.skipped:
         n = len(splits.skipped)
         found = "1 broken image is" if n == 1 else f"{n:,} broken images are"

@@ -33,7 +33,8 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
     config, device = job.config, job.device
     task, source = TASKS[config.task], job.inputs["ticket"]
     source_size = int(source.about["image_size"]) if config.task == "classification" else None
-    splits = splits_of(job, config.data, config.image_size or source_size, encoder=source.about)
+    size = config.image_size or source_size
+    splits = splits_of(job, config.data, size, encoder=source.about, outlined=config.task != "classification")
     task.check(splits)
     check_seedable(splits, what="transfer.data")
     head = task.head(config, splits, int(source.about["image_size"]))

@@ -30,9 +30,6 @@ class Classification:
 
     def check(self, splits: Splits) -> None:
         """Refuse images without classes, and parts without images."""
-        if isinstance(splits.train, InstanceSet):
-            hint = "add task: semantic, detection or segmentation"
-            raise UsageError("these are images of several objects, not of one class", where="transfer.data", hint=hint)
         if not splits.train.labelled:
             hint = "a set with labels, such as folder:PATH"
             raise UsageError("the images have no classes to learn", where="transfer.data", hint=hint)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 
 from ticketcli.annotations.pictures import Picture
+from ticketcli.data.augmentation import augmentation
 from ticketcli.data.images import Splits
 from ticketcli.data.instances import InstanceSet, Shown
+from ticketcli.data.sets import natural_augment
 from ticketcli.data.views import InstanceBatches
 from ticketcli.errors import UsageError
 from ticketcli.recipe.transfer_config import TransferConfig
@@ -45,6 +47,7 @@ class PixelFeed:
         *, masks: bool,
     ) -> None:  # fmt: skip
         self.seed = derive(config.seed, "steps")
+        kind = natural_augment(config.data.name, head.side) if config.augment == "auto" else config.augment
         self.batches = InstanceBatches(
             images,
             normalization=splits.normalization,
@@ -52,7 +55,7 @@ class PixelFeed:
             seed=order_seed(config, "transfer"),
             short_sides=config.short_sides or (head.side,),
             long_side=head.long_side,
-            mirrored=config.augment != "none",
+            mirrored=augmentation(kind).mirrored,
             masks=masks,
             device=device,
         )
