@@ -254,7 +254,7 @@ def test_the_summary_counts_each_kind_and_names_the_first_places(tmp_path):
     for entry in content["annotations"]:
         entry["category_id"] = 1
     lines = summary(faults(tmp_path, content), first=2)
-    assert lines[0] == "5 annotations of unknown categories"
+    assert lines[0] == "annotations of unknown categories: 5"
     assert lines[1] == "  annotations[0].category_id: there is no category 1 (annotation 1, image 7)"
     assert lines[3:] == ["  and 3 more"]
 

@@ -34,13 +34,13 @@ def test_all_that_is_wrong_is_told_at_once_and_the_exit_code_is_6(tmp_path):
     assert result.code == 6
     assert result.err == ""
     for line in (
-        "  1 files that are not there",
+        "  files that are not there: 1",
         "    images[2].file_name: 012.png is not there (image 12)",
-        "  1 annotations of unknown categories",
-        "  1 boxes that reach out of their image",
+        "  annotations of unknown categories: 1",
+        "  boxes that reach out of their image: 1",
     ):
         assert line in result.out.splitlines()
-    assert "3 faults of 3 kinds; a stage stops at them unless --skip-bad" in result.out
+    assert "3 faults of 3 kinds\na stage stops at them, unless --skip-bad" in result.out
 
 
 def test_as_json_every_fault_is_there_with_its_ids(tmp_path):
@@ -58,11 +58,24 @@ def test_as_json_every_fault_is_there_with_its_ids(tmp_path):
     }  # fmt: skip
 
 
+def test_all_places_are_named_when_that_is_asked(tmp_path):
+    content = document()
+    for entry in content["annotations"]:
+        entry["bbox"] = [0, 0, 0, 0]
+    write(tmp_path, content)
+    few, every = (ticket("data", "check", tmp_path, *flags).out for flags in ((), ("--all",)))
+    assert few.count("0 x 0 pixels") == 3
+    assert "    and 2 more" in few.splitlines()
+    assert "--all names every place" in few
+    assert every.count("0 x 0 pixels") == 5
+    assert "more" not in every
+
+
 def test_notes_alone_break_nothing(tmp_path):
     write(tmp_path, changed("annotations", 0, "iscrowd", to=1))
     result = ticket("data", "check", tmp_path)
     assert result.code == 0
-    assert "note: 1 crowd regions drawn as polygons" in result.out
+    assert "note: crowd regions drawn as polygons: 1" in result.out
     assert "nothing is broken, 1 note" in result.out
 
 

@@ -1,6 +1,7 @@
 """Images with objects as batches: the same bytes wherever, whenever and beside whatever they are made."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest

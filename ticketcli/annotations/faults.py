@@ -103,18 +103,18 @@ def broken_entries(faults: Iterable[Fault]) -> frozenset[Entry]:
     return frozenset(fault.entry for fault in faults if not fault.is_note)
 
 
-def summary(faults: Sequence[Fault], *, first: int) -> list[str]:
-    """Lines for people: each kind with its count, and the first few places."""
+def summary(faults: Sequence[Fault], *, first: int | None) -> list[str]:
+    """Lines for people: each kind with its count, and the first few places, or all where `first` is None."""
     lines = []
     counts = Counter(fault.kind for fault in faults)
     for kind in KINDS:
         if not counts[kind]:
             continue
         note = "note: " if kind in NOTES else ""
-        lines.append(f"{note}{counts[kind]:,} {KINDS[kind]}")
+        lines.append(f"{note}{KINDS[kind]}: {counts[kind]:,}")
         of_kind = [fault for fault in faults if fault.kind == kind]
         lines += [f"  {fault}" for fault in of_kind[:first]]
-        if len(of_kind) > first:
+        if first is not None and len(of_kind) > first:
             lines.append(f"  and {len(of_kind) - first:,} more")
     return lines
 

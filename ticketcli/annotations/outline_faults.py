@@ -61,6 +61,7 @@ def _run_faults(outline: dict[str, Any], size: tuple[int, int] | None) -> Iterat
         return
     total, pixels = sum(counts), extent[0] * extent[1]
     if size is not None and tuple(extent) != size:
-        yield "run-lengths", "segmentation.size", f"{extent[0]} x {extent[1]}, the image {size[0]} x {size[1]} (h x w)"
+        here, there = (f"{width} x {height}" for height, width in (extent, size))
+        yield "run-lengths", "segmentation.size", f"for {here} pixels, the image is {there}"
     elif total != pixels:
         yield "run-lengths", "segmentation.counts", f"{total:,} pixels of {pixels:,}"

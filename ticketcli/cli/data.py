@@ -34,6 +34,7 @@ def _root() -> None:
 def check(
     path: Annotated[Path, typer.Argument(help="A folder in one of the layouts, or one file of annotations.")],
     images: Annotated[Path | None, typer.Option("--images", help="Where the images of one file lie.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Name every place, not the first few of each kind.")] = False,
     as_json: process.JsonOption = False,
     quiet: process.QuietOption = False,
 ) -> None:
@@ -51,7 +52,7 @@ def check(
         }
         print(json.dumps({"path": str(path), "parts": parts, "broken": n_broken}))
     else:
-        print(_as_text(found, n_broken))
+        print(_as_text(found, n_broken, None if every else _FIRST))
     if n_broken:
         raise typer.Exit(6)
 
@@ -107,7 +108,7 @@ def _as_json(fault: Fault) -> dict[str, Any]:
     return {"kind": fault.kind, "note": fault.is_note, "where": fault.where, "what": fault.what, **known}
 
 
-def _as_text(found: Checked, n_broken: int) -> str:
+def _as_text(found: Checked, n_broken: int, first: int | None) -> str:
     from ticketcli.annotations.faults import summary
     from ticketcli.report.render import table
 
@@ -116,14 +117,15 @@ def _as_text(found: Checked, n_broken: int) -> str:
     lines = [table(["part", *columns], rows, right=columns)]
     for name, (_, faults) in found.items():
         if faults:
-            lines += ["", f"{name}:", *(f"  {line}" for line in summary(faults, first=_FIRST))]
+            lines += ["", f"{name}:", *(f"  {line}" for line in summary(faults, first=first))]
     notes = sum(len(faults) for _, faults in found.values()) - n_broken
     told = f", {notes:,} note{'s' * (notes != 1)}" if notes else ""
     if not n_broken:
         return "\n".join([*lines, "", f"nothing is broken{told}"])
     kinds = Counter(fault.kind for _, faults in found.values() for fault in faults if not fault.is_note)
     what = f"{n_broken:,} fault{'s' * (n_broken != 1)} of {len(kinds)} kind{'s' * (len(kinds) != 1)}{told}"
-    return "\n".join([*lines, "", f"{what}; a stage stops at them unless --skip-bad leaves them out"])
+    hint = "" if first is None or n_broken <= first else "; --all names every place"
+    return "\n".join([*lines, "", f"{what}{hint}", "a stage stops at them, unless --skip-bad leaves them out"])
 
 
 def _cell(counts: Mapping[str, int], column: str) -> str:

@@ -16,7 +16,7 @@ from ticketcli.errors import CorruptError
 from ticketcli.events import Note
 
 LARGEST_SIDE = 800  # pixels: the shorter side at which Detectron2 tests on COCO
-_FIRST = 3  # faults that are told, of all or of a kind
+_FIRST, _LISTED = 3, 20  # faults that are told where a stage ends; of each kind where it goes on
 
 
 def check_command(root: Path) -> str:
@@ -40,16 +40,20 @@ def refuse(root: Path, broken: Mapping[str, Sequence[Fault]]) -> None:
         raise CorruptError(
             f"{len(lines):,} broken entr{'y' if len(lines) == 1 else 'ies'}: {'; '.join(lines[:_FIRST])}{more}",
             where=str(root),
-            hint=f"'{check_command(root)}' lists them; mend them, or leave them out with --skip-bad "
+            hint=f"'{check_command(root)} --all' lists them; mend them, or leave them out with --skip-bad "
             "(data.broken: skip)",
         )
 
 
-def leave_out(broken: Mapping[str, Sequence[Fault]], sources: Sources) -> list[str]:
-    """Say what is left out; a line for each fault."""
+def leave_out(root: Path, broken: Mapping[str, Sequence[Fault]], sources: Sources) -> list[str]:
+    """List what is left out; returns a line for each fault."""
     for file, faults in broken.items():
         if faults:
-            sources.tell(Note("\n".join([f"left out of {file}:", *summary(faults, first=_FIRST)])))
+            lines = [
+                f"left out of {file}; '{check_command(root)} --all' names every place",
+                *summary(faults, first=_LISTED),
+            ]
+            sources.tell(Note("\n".join(lines)))
     return [f"{file} {fault}" for file, faults in broken.items() for fault in faults]
 
 

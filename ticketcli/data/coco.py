@@ -48,7 +48,7 @@ def load_coco(wanted: Wanted) -> Whole:
     broken = {one.part.file.name: one.broken for one in found.values()}
     if wanted.broken != "skip":
         refuse(root, broken)
-    skipped = leave_out(broken, wanted.sources)
+    skipped = leave_out(root, broken, wanted.sources)
     pictures = {name: list(one.annotations.pictures) for name, one in found.items()}
     files = {name: _listed(root, found[name].folder, ones) for name, ones in pictures.items()}
     if wanted.broken == "skip":

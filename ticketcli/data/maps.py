@@ -43,7 +43,7 @@ def load_maps(wanted: Wanted) -> Whole:
     broken = {f"{part}/": one.faults for part, one in found.items()}
     if wanted.broken != "skip":
         refuse(root, broken)
-    skipped = leave_out(broken, wanted.sources)
+    skipped = leave_out(root, broken, wanted.sources)
     pictures = {part: one.pictures for part, one in found.items()}
     files = _listed(root, (one for ones in pictures.values() for one in ones))
     if wanted.broken == "skip":

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ticketcli.data.images import Images, Normalization, Splits
+from ticketcli.data.instances import InstanceSet
 from ticketcli.data.sets import load_splits
 from ticketcli.data.sources import Sources
 from ticketcli.errors import UsageError
@@ -71,7 +72,8 @@ def splits_of(job: Job[Any], data: Data, image_size: int | None, *, encoder: Map
     )  # fmt: skip
     if splits.skipped:
         n = len(splits.skipped)
-        found = "1 broken image is" if n == 1 else f"{n:,} broken images are"
+        what = ("entry", "entries") if isinstance(splits.train, InstanceSet) else ("image", "images")
+        found = f"1 broken {what[0]} is" if n == 1 else f"{n:,} broken {what[1]} are"
         job.sources.tell(Note(f"{found} left out, the first is {splits.skipped[0]}"))
     learnt = encoder.get("normalization") if encoder is not None else None
     if learnt is not None:
