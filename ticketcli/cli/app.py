@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "report": ("report", "Print the results table of a run.", RUNS),
     "inspect": ("inspect", "Show what a checkpoint, a mask or a step holds.", FILES),
     "doctor": ("doctor", "Check the machine, the file system and the space before a run has to.", FILES),
+    "data": ("data", "Check a set with outlined objects; write one out in COCO's format.", FILES),
     "masks": ("masks", "Compare masks, and what chance explains of their overlap; join them.", FILES),
     "verify": ("verify", "Hash every file of a run again and compare with what was written.", FILES),
     "recipes": ("recipes", "List, show or copy the recipes that come with ticketcli.", FILES),

@@ -59,6 +59,10 @@ WorkersOption = Annotated[
         "--workers", min=0, help="Processes that decode images (default: as cores allow).", rich_help_panel=_PANEL
     ),
 ]
+SkipBadOption = Annotated[
+    bool,
+    typer.Option("--skip-bad", help="Short for --data.broken skip: leave out what is broken, and list it."),
+]
 DATA_DIR = Path("data")
 TensorBoardOption = Annotated[
     bool,

@@ -22,6 +22,7 @@ from ticketcli.stage import STAGES, StageSpec
 from ticketcli.store.run_folder import Run
 
 _SEPARATOR = "."
+_BROKEN = "data.broken"
 
 
 def command(name: str) -> Any:
@@ -44,6 +45,8 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
     def run_stage(**given: Any) -> None:
         named = {python_names[name]: value for name, value in given.items() if name in python_names}
         settings = {name: value for name, value in given.items() if name not in python_names}
+        if settings.pop("skip_bad", False):
+            named[_BROKEN] = named[_BROKEN] or "skip"
         _run(spec, _values(named, fields), **settings)
 
     parameters = [
@@ -64,6 +67,7 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         ("data_dir", process.DataDirOption, process.DATA_DIR),
         ("download", process.DownloadOption, False),
         ("workers", process.WorkersOption, None),
+        *([("skip_bad", process.SkipBadOption, False)] if _BROKEN in fields else []),
         ("tensorboard", process.TensorBoardOption, False),
         ("dry_run", process.DryRunOption, False),
         ("as_json", process.JsonOption, False),

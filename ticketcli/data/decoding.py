@@ -53,16 +53,17 @@ def decode(path: Path, size: int) -> Tensor:
         raise CorruptError(f"an image cannot be decoded: {words}", where=str(path), hint=SKIP_HINT) from None
 
 
-def decode_labels(path: Path, size: tuple[int, int]) -> Tensor:
+def decode_labels(path: Path, size: tuple[int, int], n_classes: int = 256) -> Tensor:
     """Decode a label image, whose numbers (of a palette or grey) are classes: uint8 [H, W].
 
     Args:
         path: the file.
         size: height and width that it has to have.
+        n_classes: values from there on are wrong, but for 255, which counts for nothing.
 
     Raises:
         InputMissing: no such file, or it may not be read.
-        CorruptError: it cannot be decoded, does not hold one byte a pixel, or has another size.
+        CorruptError: it cannot be decoded, does not hold one byte a pixel, has another size, or values of no class.
     """
     try:
         with Image.open(path) as image:
@@ -79,6 +80,10 @@ def decode_labels(path: Path, size: tuple[int, int]) -> Tensor:
     if labels.shape != size:
         here, there = (f"{width} x {height}" for height, width in (labels.shape, size))
         raise CorruptError(f"a label image is {here} pixels, its image {there}", where=str(path))
+    strange = (labels >= n_classes) & (labels != 255)
+    if strange.any():
+        hint = f"there are {n_classes} classes, counted from 0; 255 is for what has none"
+        raise CorruptError(f"a label image has pixels of class {labels[strange].min()}", where=str(path), hint=hint)
     return torch.from_numpy(labels)
 
 

@@ -119,6 +119,20 @@ class Splits:
         return counted | ({"files": self.files, "skipped": len(self.skipped)} if self.files else {})
 
 
+def require_classes(names: Sequence[str], classes: Sequence[int]) -> None:
+    """Refuse a choice of classes that cannot be made.
+
+    Raises:
+        UsageError: an unknown class, one listed twice, or none.
+    """
+    known = [str(number) for number in range(len(names))]
+    for number in classes:
+        if not 0 <= number < len(names):
+            raise UsageError(f"no class {number}", where="data.classes", hint=did_you_mean(str(number), known))
+    if not classes or len(set(classes)) != len(classes):
+        raise UsageError("classes are listed twice, or there are none", where="data.classes")
+
+
 def narrow(splits: Splits, classes: Sequence[int]) -> Splits:
     """Keep the listed classes, relabelled 0 .. k-1 in the listed order.
 
@@ -126,12 +140,7 @@ def narrow(splits: Splits, classes: Sequence[int]) -> Splits:
         UsageError: an unknown class, one listed twice, or none.
     """
     names = splits.train.class_names
-    known = [str(number) for number in range(len(names))]
-    for number in classes:
-        if not 0 <= number < len(names):
-            raise UsageError(f"no class {number}", where="data.classes", hint=did_you_mean(str(number), known))
-    if not classes or len(set(classes)) != len(classes):
-        raise UsageError("classes are listed twice, or there are none", where="data.classes")
+    require_classes(names, classes)
     new_label = torch.full((len(names),), -1, dtype=torch.int64)
     new_label[list(classes)] = torch.arange(len(classes))
 

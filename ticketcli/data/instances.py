@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from ticketcli.annotations.pictures import Picture
+from ticketcli.data.images import require_classes
 from ticketcli.data.lazy import Originals
 from ticketcli.data.sources import Sources
+from ticketcli.errors import UsageError
 from ticketcli.tensors.shown import Found, Objects, Shown
 
 __all__ = ["Found", "InstanceSet", "Objects", "Shown"]
@@ -59,6 +61,28 @@ class InstanceSet:
         order = indices.numpy().astype(np.int64)
         pictures = tuple(self.pictures[int(index)] for index in order)
         return replace(self, originals=self.originals.take(order), pictures=pictures, remembered={})
+
+    def narrowed(self, classes: Sequence[int]) -> InstanceSet:
+        """All images, with the objects of these classes only, relabelled 0 .. k-1 in the listed order.
+
+        Raises:
+            UsageError: an unknown class, one listed twice, or none; or the classes are those of label images.
+        """
+        if self.folder is not None:
+            hint = "leave classes out; what is to be ignored is 255 in the label images"
+            raise UsageError("the classes of label images cannot be narrowed", where="data.classes", hint=hint)
+        require_classes(self.class_names, classes)
+        new_label = {label: place for place, label in enumerate(classes)}
+
+        def left(picture: Picture) -> Picture:
+            ones = tuple(
+                replace(one, label=new_label[one.label]) for one in picture.instances if one.label in new_label
+            )
+            return replace(picture, instances=ones)
+
+        names, ids = (self.class_names[label] for label in classes), (self.category_ids[label] for label in classes)
+        pictures = tuple(map(left, self.pictures))
+        return replace(self, pictures=pictures, class_names=tuple(names), category_ids=tuple(ids))
 
     def sized(self, size: int | None, sources: Sources) -> InstanceSet:
         """The same images with another shorter side; None leaves it as it is."""

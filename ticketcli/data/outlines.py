@@ -1,4 +1,4 @@
-"""Outlines as bitmaps: run lengths as numpy has them; polygons and packed run lengths by COCO's own library."""
+"""Outlines as bitmaps: run lengths by numpy; polygons by hotcoco (extra `coco`), which draws as COCO's library does."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from ticketcli.annotations.run_lengths import counts_of
+from ticketcli.errors import InputMissing
 
 
 def run_lengths(bitmap: NDArray[np.bool_]) -> dict[str, Any]:
@@ -21,10 +24,28 @@ def run_lengths(bitmap: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def bitmap(segmentation: Any, height: int, width: int) -> NDArray[np.uint8]:
-    """An outline as ones on zeros, [H, W]."""
-    counts = segmentation["counts"]
+    """An outline as ones on zeros, [H, W]; in memory it lies column by column.
+
+    Raises:
+        InputMissing: polygons, and hotcoco is not installed.
+    """
+    if isinstance(segmentation, list):
+        return _drawn(segmentation, height, width)
+    counts = counts_of(segmentation)
     values = np.arange(len(counts), dtype=np.uint8) & 1
     return np.repeat(values, counts).reshape((height, width), order="F")
+
+
+def _drawn(polygons: list[Any], height: int, width: int) -> NDArray[np.uint8]:
+    """What any of the polygons covers."""
+    try:
+        from hotcoco import mask
+    except ImportError:
+        what = "objects are outlined by polygons, which hotcoco draws, and it is not installed"
+        raise InputMissing(what, where="data", hint="pip install 'ticketcli[coco]'") from None
+    runs = mask.merge(mask.frPyObjects(polygons, height, width))
+    drawn: NDArray[np.uint8] = mask.decode(runs)
+    return drawn
 
 
 def bitmaps(segmentations: Sequence[Any], height: int, width: int) -> Tensor:

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ticketcli.data.cifar import load_cifar10, load_cifar100
+from ticketcli.data.coco import load_coco
 from ticketcli.data.digits import load_digits
 from ticketcli.data.folder import load_folder, load_images
 from ticketcli.data.imagenet import load_imagenet
 from ticketcli.data.images import Images, Splits, limit, narrow, some
+from ticketcli.data.instances import InstanceSet
 from ticketcli.data.lazy import sized
+from ticketcli.data.maps import load_maps
 from ticketcli.data.mnist import load_fashion, load_mnist
 from ticketcli.data.scenes import load_scenes
 from ticketcli.data.sources import Sources, Wanted
@@ -27,14 +30,15 @@ _LARGE = 128  # pixels
 class Dataset:
     """How to load a set, the augmentation that suits it at a number of pixels, a line about it, and its counts.
 
-    `takes_path`: NAME:PATH. `made_of`: NAME or NAME:SET, images that are made of another set's, by default of this one.
+    `takes_path`: NAME:PATH; None is either, NAME alone or NAME:PATH. `made_of`: NAME or NAME:SET, images that are made
+    of another set's, by default of this one.
     """
 
     load: Callable[[Wanted], Whole]
     augment: Callable[[int], str]
     summary: str
     published: tuple[int, int] | None = None
-    takes_path: bool = False
+    takes_path: bool | None = False
     made_of: str = ""
 
 
@@ -56,6 +60,8 @@ DATASETS: Mapping[str, Dataset] = {
     "imagenet": Dataset(load_imagenet, _always("resized-crop"), "photographs of 1,000 classes", (1_281_167, 50_000)),
     "folder": Dataset(load_folder, _by_size, "image files, a folder for each class", takes_path=True),
     "images": Dataset(load_images, _by_size, "image files without classes", takes_path=True),
+    "coco": Dataset(load_coco, _always("none"), "COCO 2017, or any set in its format", (118_287, 5_000), None),
+    "maps": Dataset(load_maps, _always("none"), "images with label images", takes_path=True),
     "scenes": Dataset(load_scenes, _always("none"), "objects of another set on textured canvases", made_of="digits"),
 }
 
@@ -63,7 +69,7 @@ DATASETS: Mapping[str, Dataset] = {
 def _known(name: str) -> tuple[Dataset, str]:
     head, _, path = name.partition(":")
     known = DATASETS.get(head)
-    if known is None or (known.takes_path != bool(path) and not known.made_of):
+    if known is None or (known.takes_path not in (None, bool(path)) and not known.made_of):
         names = [f"{word}:PATH" if row.takes_path else word for word, row in DATASETS.items()]
         raise UsageError(f"unknown image set '{name}'", where="data.name", hint=did_you_mean(name, names))
     return known, path
@@ -79,7 +85,7 @@ def natural_augment(name: str, image_size: int) -> str:
 def _whole(name: str, broken: str, sources: Sources) -> Whole:
     known, path = _known(name)
     found = known.load(Wanted(sources, path, broken))
-    if known.published:
+    if known.published and not path:
         counts = len(found.train.labels), len(found.test.labels) if found.test is not None else 0
         if counts != known.published:
             here, there = (f"{train:,} + {test:,}" for train, test in (counts, known.published))
@@ -109,13 +115,23 @@ def _splits(
         made = known.load(Wanted(sources, path, broken, images, image_size, split_seed, inner))
         return split(made, validation=None, split_seed=0)
     splits = split(_whole(name, broken, sources), validation=validation, split_seed=split_seed)
-    if classes is not None:
+    if isinstance(splits.train, InstanceSet):
+        if per_class is not None:
+            hint = "images: N keeps N training images"
+            raise UsageError("an image with many objects is of no one class", where="data.per_class", hint=hint)
+        splits = _each(splits, lambda images: _with_objects(images, classes))
+    elif classes is not None:
         splits = narrow(splits, classes)
     if per_class is not None:
         splits = replace(splits, train=limit(splits.train, per_class, seed))
     if images is not None:
         splits = replace(splits, train=some(splits.train, images, seed))
     return _each(splits, lambda images: sized(images, image_size, sources))
+
+
+def _with_objects(images: Images, classes: tuple[int, ...] | None) -> Images:
+    assert isinstance(images, InstanceSet)
+    return images if classes is None else images.narrowed(classes)
 
 
 def _each(splits: Splits, change: Callable[[Images], Images]) -> Splits:
@@ -138,8 +154,8 @@ def load_splits(
     """Load a set, narrowed to `classes` and to `per_class` training images of each (chosen by `seed`).
 
     Args:
-        name: a key of the table, or folder:PATH, images:PATH, scenes:SET.
-        classes: keep these, relabelled in this order.
+        name: a key of the table, or folder:PATH, images:PATH, coco:PATH, maps:PATH, scenes:SET.
+        classes: keep these, relabelled in this order; of sets with outlined objects, images stay and objects go.
         per_class: keep so many training images of each class.
         seed: chooses those.
         image_size: side in pixels at which all images are shown, or scenes are made; None takes the set's own.

@@ -108,7 +108,8 @@ def show(
         boxes, chosen = boxes[thick], tuple(one for one, keep in zip(chosen, thick, strict=True) if keep)
     label_map = None
     if images.folder is not None and picture.labels:
-        label_map = decode_labels(images.folder / picture.labels, (picture.height, picture.width))
+        size_of_file = (picture.height, picture.width)
+        label_map = decode_labels(images.folder / picture.labels, size_of_file, len(images.class_names))
         label_map = sampled_map(label_map, size)
     return View(
         resized(original, size),

@@ -85,7 +85,8 @@ def splits_of(
         raise UsageError("these are images of several objects, not of one class", where="data.name", hint=hint)
     if splits.skipped:
         n = len(splits.skipped)
-        found = "1 broken image is" if n == 1 else f"{n:,} broken images are"
+        what = ("entry", "entries") if isinstance(splits.train, InstanceSet) else ("image", "images")
+        found = f"1 broken {what[0]} is" if n == 1 else f"{n:,} broken {what[1]} are"
         job.sources.tell(Note(f"{found} left out, the first is {splits.skipped[0]}"))
     learnt = encoder.get("normalization") if encoder is not None else None
     if learnt is not None:
