@@ -110,3 +110,15 @@ def test_an_unknown_architecture_is_refused_with_a_suggestion(word, close):
     with pytest.raises(UsageError, match=f"unknown architecture '{word}'") as caught:
         build_encoder(word, n_classes=2, seed=0)
     assert close in caught.value.hint
+
+
+@pytest.mark.parametrize("arch", ["resnet_small", pytest.param("timm:regnety_002", marks=needs_timm)])
+def test_without_its_head_a_net_has_the_same_taps_and_no_parameters_of_it(arch):
+    encoder = build_encoder(arch, n_classes=3, seed=0).eval()
+    images, names = torch.randn(1, 3, 64, 64), set(encoder.state_dict())
+    with torch.no_grad():
+        before = encoder.taps(images)
+        encoder.drop_head()
+        after = encoder.taps(images)
+    assert all(torch.equal(before[tap], after[tap]) for tap in encoder.tap_names)
+    assert names - set(encoder.state_dict()) == {name for name in names if name.startswith(encoder.head_prefixes)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from ticketcli.errors import InputMissing, UsageError
 from ticketcli.events import Note
@@ -46,7 +46,8 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
         MaskedWeights(weights, mask).apply()
     if config.freezes_batchnorm and config.recalibrate_bn:
         recalibrate(encoder, _source_images(job, source))
-    still = freeze_parts(encoder, config.frozen_part, "frozen" if config.freezes_batchnorm else "train")
+    norms: Literal["frozen", "train"] = "frozen" if config.freezes_batchnorm else "train"
+    still = freeze_parts(encoder, config.frozen_part, norms, image_size=head.side)
     model = task.build(encoder, head, seed=config.seed).to(device)
     cost["parameters"] = parameters(model)
     sparsity = mask.sparsity if mask is not None else 0.0
@@ -57,7 +58,7 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
     if said := task.describe(model, splits.normalization):
         yield Note(said)
     feed = task.feed(config, splits, head, device)
-    run = Run("transfer", model, task.loss(model, head), feed, config, config.epochs, weights, mask, still=tuple(still))
+    run = Run("transfer", model, task.loss(model, head), feed, config, config.epochs, weights, mask, still=still)
     yield from train(run, resume=job.resume)
     metrics: dict[str, Any] = {"images": splits.counts()}
     for name, images in (("validation", splits.validation), ("test", splits.test)):
