@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command_line import ticket
+from tests.data.files import noise, save
 from ticketcli.cli.app import COMMANDS
 from ticketcli.stage import STAGES
 
@@ -35,6 +36,18 @@ def inline_commands():
     return sorted({command for command in found if " --" in command and not command.startswith("ticket --")})
 
 
+def outlined(folder):
+    """A set of one image with one object, in COCO's format."""
+    square = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4], "area": 16, "iscrowd": 0,
+              "segmentation": [[1, 1, 5, 1, 5, 5, 1, 5]]}  # fmt: skip
+    save(folder / "images" / "a.png", noise(8, 8, 0))
+    for part in ("train", "val"):
+        image = {"id": 1, "file_name": "a.png", "width": 8, "height": 8}
+        whole = {"images": [image], "annotations": [square], "categories": [{"id": 1, "name": "square"}]}
+        (folder / f"instances_{part}.json").write_text(json.dumps(whole))
+    return folder
+
+
 def typed(line, folder):
     """The words of a documented command, in the names of the tiny run; placeholders get a meaning."""
     line = (
@@ -44,6 +57,9 @@ def typed(line, folder):
     )
     line = line.replace("WHAT", "ours@seed=0").replace("A B ...", "ours@seed=0 imp@seed=0 random@seed=0")
     line = line.replace("--of transfer", "--of target@arm=dense,seed=0").replace("--estimate", "--dry-run")
+    line = line.replace("--of ticket-coco --beside dense-coco", 2 * "--of target@arm=dense,seed=0 ")
+    if line.startswith("ticket data check"):
+        line = f"ticket data check {outlined(folder / 'set')}"
     line = line.replace("union A B --to ", f"union ours@seed=0 imp@seed=0 --to {folder}/")
     words = shlex.split(line)[1:]
     inputs = {
@@ -62,7 +78,9 @@ def typed(line, folder):
 def test_every_command_of_the_documents_can_be_typed(line, finished, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     words = typed(line, tmp_path)
-    where = {"run": ["--run", tmp_path], "recipes": [], "validate": []}.get(words[0], ["--run", finished.root])
+    where = {"run": ["--run", tmp_path], "recipes": [], "validate": [], "data": []}.get(
+        words[0], ["--run", finished.root]
+    )
     result = ticket(*words, *where)
     assert result.code == 0, result
 
