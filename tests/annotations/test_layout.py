@@ -69,10 +69,17 @@ def test_parts_come_in_order_and_other_files_do_not_count(tmp_path):
 
 
 def test_two_files_for_one_part_are_refused(tmp_path):
-    for year in (2014, 2017):
+    for year in (2014, 2015):
         put(tmp_path, f"annotations/instances_train{year}.json", f"train{year}")
     with pytest.raises(UsageError, match="two files for 'train'"):
         find_parts(tmp_path)
+
+
+def test_coco_2017_is_found_beside_other_years(tmp_path):
+    for year in (2014, 2017):
+        for part in ("train", "val"):
+            put(tmp_path, f"annotations/instances_{part}{year}.json", f"{part}{year}")
+    assert found(tmp_path)["val"] == ("annotations/instances_val2017.json", "val2017")
 
 
 @pytest.mark.parametrize("files", [(), ("instances_a.json", "instances_b.json")])

@@ -93,6 +93,14 @@ def test_what_is_no_file_of_annotations_ends_with_code_6(tmp_path, content):
     assert str(tmp_path / "instances_train.json") in result.err
 
 
+def test_a_folder_is_looked_for_here_and_in_the_data_folder(tmp_path, monkeypatch):
+    write(tmp_path / "sets" / "cups", document())
+    monkeypatch.chdir(tmp_path)
+    assert ticket("data", "check", "cups").code == 5
+    assert ticket("data", "check", "cups", "--data-dir", "sets").code == 0
+    assert ticket("data", "check", "sets/cups").code == 0
+
+
 def test_paths_that_lead_nowhere(tmp_path):
     assert ticket("data", "check", tmp_path / "x").code == 5
     assert ticket("data", "check", tmp_path).code == 5

@@ -53,6 +53,15 @@ class Part:
         return max(there, key=hits)
 
 
+def coco_2017(root: Path) -> dict[str, Part]:
+    """COCO 2017 as its archives unpack; nothing where that is not all there. Other years may lie beside it."""
+    parts = {
+        name: Part(name, root / "annotations" / f"instances_{name}2017.json", (root / f"{name}2017",))
+        for name in ("train", "val")
+    }
+    return parts if all(part.file.is_file() and part.folders[0].is_dir() for part in parts.values()) else {}
+
+
 def find_parts(root: Path) -> dict[str, Part]:
     """The parts of the set in a folder, by name.
 
@@ -62,6 +71,8 @@ def find_parts(root: Path) -> dict[str, Part]:
     """
     if not root.is_dir():
         raise InputMissing("no such folder", where=str(root))
+    if known := coco_2017(root):
+        return known
     named = [(path, match) for path in _files(root) if (match := _NAMED.fullmatch(path.name))]
     named_parts = [(match[1].lower(), path) for path, match in named]
     inside = [(name, root / name / _ROBOFLOW) for name in (*PARTS, *_SAME) if (root / name / _ROBOFLOW).is_file()]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ticketcli.cli import process
+from ticketcli.data.sources import Sources
 from ticketcli.errors import InputMissing, UsageError
 
 if TYPE_CHECKING:
@@ -32,9 +33,12 @@ def _root() -> None:
 
 
 def check(
-    path: Annotated[Path, typer.Argument(help="A folder in one of the layouts, or one file of annotations.")],
+    path: Annotated[
+        Path, typer.Argument(help="A folder in one of the layouts, or one file of annotations; here or in --data-dir.")
+    ],
     images: Annotated[Path | None, typer.Option("--images", help="Where the images of one file lie.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Name every place, not the first few of each kind.")] = False,
+    data_dir: process.DataDirOption = process.DATA_DIR,
     as_json: process.JsonOption = False,
     quiet: process.QuietOption = False,
 ) -> None:
@@ -42,6 +46,8 @@ def check(
 
     Every entry is looked at, and of every image file its first and last bytes. Notes are told, and break nothing.
     """
+    if not path.exists():
+        path = Sources(data_dir).locate(path)
     _require_some(path, images)
     found = _label_images(path, quiet) if path.is_dir() and _has_labels(path) else _objects(path, images, quiet)
     n_broken = sum(not fault.is_note for _, faults in found.values() for fault in faults)
@@ -152,7 +158,6 @@ def write(
     """
     process.share_the_machine()
     from ticketcli.data.sets import load_splits  # torch is loaded here, and only here
-    from ticketcli.data.sources import Sources
     from ticketcli.data.writing import write_coco
 
     splits = load_splits(name, image_size=image_size, images=n_images, split_seed=split_seed, sources=Sources(data_dir))

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ticketcli.annotations.inspection import Inspected, inspect
-from ticketcli.annotations.layout import Part, find_parts
+from ticketcli.annotations.layout import Part, coco_2017, find_parts
 from ticketcli.annotations.pictures import Picture
 from ticketcli.data.broken import find_broken
 from ticketcli.data.checked import LARGEST_SIDE, leave_out, refuse, require_training_images, usual_side, whole_of
@@ -68,11 +68,7 @@ def load_coco(wanted: Wanted) -> Whole:
 def _standard(sources: Sources) -> tuple[Path, dict[str, Part]]:
     candidates = [sources.locate(folder) for folder in _FOLDERS]
     for root in candidates:
-        parts = {
-            name: Part(name, root / "annotations" / f"instances_{name}2017.json", (root / f"{name}2017",))
-            for name in ("train", "val")
-        }
-        if all(part.file.is_file() and part.folders[0].is_dir() for part in parts.values()):
+        if parts := coco_2017(root):
             return root, parts
     raise InputMissing(
         "the image set 'coco' is not here",
