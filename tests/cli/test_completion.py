@@ -57,7 +57,7 @@ def test_recipes_are_offered_by_name_and_as_files(offers, tmp_path):
     assert offers("ticket run ./m") == ["./mine.yaml"]
     assert offers("ticket run studies/") == ["studies/lambda.yaml"]
     assert offers("ticket recipes cat ") == known
-    assert offers("ticket recipes cp d") == ["demo"]
+    assert offers("ticket recipes cp f") == ["fashion"]
     assert "mine.yaml" in offers("ticket validate ")
 
 

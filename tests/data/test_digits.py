@@ -78,3 +78,12 @@ def test_every_set_has_a_line_about_it():
 
 def test_narrowed_sets_share_the_normalisation_of_the_whole():
     assert digits(classes=(0, 1)).normalization == digits(classes=(8, 9)).normalization == NORMALIZATION
+
+
+def test_so_many_training_images_are_kept_by_seed():
+    one, again, other = (load_splits("digits", images=30, seed=seed).train for seed in (0, 0, 1))
+    assert len(one.labels) == 30
+    assert torch.equal(one.images, again.images)
+    assert not torch.equal(one.images, other.images)
+    with pytest.raises(UsageError, match="training images"):
+        load_splits("digits", images=10**6)
