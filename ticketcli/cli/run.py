@@ -18,11 +18,11 @@ from ticketcli.board import mirror_finished, require_tensorboard
 from ticketcli.cli import process
 from ticketcli.cli.completion import recipes
 from ticketcli.cli.drive import drive
+from ticketcli.cli.only import asked_steps
 from ticketcli.cli.recipe_file import RecipeSource, read_recipe
 from ticketcli.data.sources import Sources
 from ticketcli.errors import UsageError
 from ticketcli.plan import Step, plan_recipe, plan_step
-from ticketcli.recipe.recipe import Recipe
 from ticketcli.store.run_folder import Run
 from ticketcli.units import human_seconds
 
@@ -70,7 +70,7 @@ def run_recipe(
     given = RecipeSource(*read_recipe(recipe), overrides or [], drop or [])
     parsed, source = given.load(), given.source
     folder = Run(run)
-    asked = _asked(parsed, only)
+    asked = asked_steps(parsed, only)
     plans: dict[str, Step] = {step.name: step for step in plan_recipe(parsed, folder)}
     plans = {name: plans[name].up_to(*outputs) if outputs else plans[name] for name, outputs in asked.items()}
     states = {name: step.state for name, step in plans.items()}
@@ -127,17 +127,6 @@ def run_recipe(
 
     report = run_report(parsed, folder, given.command)
     print(json.dumps(report.as_json()) if as_json else report.as_text(folder.root))
-
-
-def _asked(recipe: Recipe, only: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
-    """Step -> the outputs to get as far as, none for all of it; in the recipe's order."""
-    found: dict[str, tuple[str, ...]] = {}
-    for word in only or []:
-        start, slash, output = word.partition("/")
-        for name in recipe.named(start):
-            whole = not slash or found.get(name) == ()
-            found[name] = () if whole else (*found.get(name, ()), output)
-    return {step.name: found.get(step.name, ()) for step in recipe.steps if not only or step.name in found}
 
 
 def _tell_states(source: str, run: Path, steps: Sequence[Step], as_json: bool) -> None:
