@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ticketcli.launch.folder import Written
     from ticketcli.launch.jobs import Job
     from ticketcli.launch.script import Setting
+    from ticketcli.launch.submission import Todo
     from ticketcli.recipe.recipe import Recipe
 
 RecipeArgument = Annotated[
@@ -65,11 +66,6 @@ class _Rendering:
     setting: Setting
     texts: dict[str, str]
 
-    @property
-    def copy(self) -> str:
-        """The name of the recipe's copy: queued jobs keep theirs when the recipe changes."""
-        return self.setting.words[0].rpartition("/")[2]
-
 
 def _rendering(given: RecipeSource, run: Path, to: Path, profile: Path | None, data_dir: Path | None) -> _Rendering:
     from ticketcli.canon import digest
@@ -80,7 +76,7 @@ def _rendering(given: RecipeSource, run: Path, to: Path, profile: Path | None, d
 
     site, recipe = load_profile(profile), given.load()
     jobs = jobs_of(recipe)
-    copy = f"{given.name}-{digest(given.text)[:12]}.yaml"
+    copy = f"{given.name}-{digest(given.text)[:12]}.yaml"  # queued jobs keep theirs when the recipe changes
     drops = [word for key in given.drops for word in ("--drop", key)]
     words = (str(to.absolute() / copy), *given.overrides, *drops)
     run = run.absolute()
@@ -169,35 +165,31 @@ def submit(
     The same command again submits what failed.
     """
     from ticketcli.cli.only import asked_steps
-    from ticketcli.launch.folder import write_scripts
     from ticketcli.launch.queue import require_sbatch
+    from ticketcli.launch.record import lock_path
     from ticketcli.store.lock import locked
 
     found = _rendering(RecipeSource(*read_recipe(recipe), overrides or [], drop or []), run, to, profile, data_dir)
     asked = asked_steps(found.recipe, only) if only else None
-    if not dry_run:
-        require_sbatch()
-    files = write_scripts(to, found.texts, force=force, dry=dry_run)
-    if not quiet:
-        _tell_files(files, to, dry_run)
-    folder = Run(run)
     if dry_run:
-        _submit(found, folder, to, asked, dry=True, as_json=as_json)
-        return
-    from ticketcli.launch.record import lock_path
-
-    with locked(lock_path(folder), what="the submission of this run"):
-        folder.save_recipe(found.given.text, source=found.given.source, overrides=overrides or [], drops=drop or [])
-        found.setting.logs.mkdir(exist_ok=True)  # where it is missing, SLURM lets jobs fail without a word
-        _submit(found, folder, to, asked, dry=False, as_json=as_json)
-    if not quiet:
+        rows, todo = _submit(found, Run(run), to, asked, force=force, dry=True, quiet=quiet)
+    else:
+        require_sbatch()
+        with locked(lock_path(Run(run)), what="the submission of this run"):
+            rows, todo = _submit(found, Run(run), to, asked, force=force, dry=False, quiet=quiet)
+    _tell_submitted(rows, todo, dry=dry_run, as_json=as_json)
+    if not quiet and not dry_run:
         print(f"next: ticket status --run {shlex.quote(str(run))}", file=sys.stderr)
 
 
-def _submit(found: _Rendering, folder: Run, to: Path, asked: Mapping[str, tuple[str, ...]] | None, *, dry: bool,
-            as_json: bool) -> None:  # fmt: skip
+def _submit(
+    found: _Rendering, folder: Run, to: Path, asked: Mapping[str, tuple[str, ...]] | None, *, force: bool, dry: bool,
+    quiet: bool,
+) -> tuple[list[dict[str, Any]], Todo]:  # fmt: skip
+    """Find out what is to be submitted, and only then write and submit it."""
     from ticketcli.errors import InputMissing
     from ticketcli.launch import queue
+    from ticketcli.launch.folder import write_scripts
     from ticketcli.launch.record import read_record
     from ticketcli.launch.submission import find_todo, submit_open
     from ticketcli.plan import plan_recipe
@@ -212,19 +204,27 @@ def _submit(found: _Rendering, folder: Run, to: Path, asked: Mapping[str, tuple[
         shown = {name: steps[name].up_to(*outputs) if outputs else steps[name] for name, outputs in asked.items()}
         units = {name: {unit.name for unit in (*step.done, *step.todo)} for name, step in shown.items()}
     todo = find_todo(found.jobs, steps, record, seen, units)
-    rows = submit_open(found.jobs, todo, folder, to, found.setting.profile, dry=dry)
-    _tell_submitted(rows, todo.fresh, len(todo.queued), dry=dry, as_json=as_json)
+    files = write_scripts(to, found.texts, force=force, dry=dry)
+    if not quiet:
+        _tell_files(files, to, dry)
+    if not dry:
+        given = found.given
+        folder.save_recipe(given.text, source=given.source, overrides=given.overrides, drops=given.drops)
+        found.setting.logs.mkdir(exist_ok=True)  # where it is missing, SLURM lets jobs fail without a word
+    return submit_open(found.jobs, todo, folder, to, found.setting.profile, dry=dry), todo
 
 
-def _tell_submitted(rows: Sequence[dict[str, Any]], fresh: int, queued: int, *, dry: bool, as_json: bool) -> None:
+def _tell_submitted(rows: Sequence[dict[str, Any]], todo: Todo, *, dry: bool, as_json: bool) -> None:
+    n_queued = len(todo.queued)
     if as_json:
-        print(json.dumps({"submitted": [] if dry else rows, "would": rows if dry else [], "fresh": fresh,
-                          "queued": queued}))  # fmt: skip
+        told = {"would_submit" if dry else "submitted": rows, "fresh": todo.fresh, "queued": n_queued}
+        print(json.dumps(told))
         return
     if rows:
         from ticketcli.report.render import table
 
         columns = ["job", "id", "tasks", "dependency"]
         print(table(columns, [[row[column] for column in columns] for row in rows]) + "\n")
-    word = "would be submitted" if dry else "submitted"
-    print(f"{len(rows)} jobs {word}; tasks: {fresh} fresh, {queued} queued before")
+    words = "would be submitted" if dry else "submitted"
+    before = f"; before: {todo.fresh} tasks fresh, {n_queued} queued" if todo.fresh or n_queued else ""
+    print(f"{len(rows)} job{'s' * (len(rows) != 1)} {words}{before}")

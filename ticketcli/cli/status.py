@@ -33,7 +33,7 @@ def status(
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 unless every step is fresh.")] = False,
     as_json: process.JsonOption = False,
 ) -> None:
-    """Show which steps are fresh, partial, stale or missing, and why; and the SLURM jobs that were submitted for them."""
+    """Show which steps are fresh, partial, stale or missing, and why; and the SLURM jobs of each."""
     folder = Run(run)
     if not run.is_dir() and not recipe:
         raise InputMissing(
@@ -64,7 +64,11 @@ def _with_jobs(folder: Run, rows: list[dict[str, str]], as_json: bool) -> list[d
     found: list[dict[str, Any]] = []
     for row in rows:
         jobs = [one for one in record if one.step == row["step"]]
-        told = jobs_as_json(jobs, seen) if as_json else jobs_as_text(jobs, seen, fresh=row["state"] == "fresh")
+        told = (
+            jobs_as_json(jobs, seen)
+            if as_json
+            else jobs_as_text(jobs, seen, folder.root, fresh=row["state"] == "fresh")
+        )
         found.append({**row, "jobs" if as_json else "job": told})
     return found
 

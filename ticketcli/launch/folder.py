@@ -16,7 +16,7 @@ RENDERED = "rendered.json"
 
 @dataclass(frozen=True)
 class Written:
-    """What became of the files: names of those written, those kept because a user edited them, and leftovers."""
+    """Names of the files that were written, that were kept because a user edited them, and of scripts of no job now."""
 
     written: tuple[str, ...]
     edited: tuple[str, ...]
@@ -47,7 +47,7 @@ def write_scripts(folder: Path, texts: Mapping[str, str], *, force: bool = False
             where=str(folder),
             hint="--force writes over them, --to FOLDER writes elsewhere",
         )
-    leftover = tuple(name for name in known if name not in texts and (folder / name).is_file())
+    gone = [name for name in known if name not in texts and (folder / name).is_file()]
     if not dry:
         folder.mkdir(parents=True, exist_ok=True)
         for name in written:
@@ -55,9 +55,10 @@ def write_scripts(folder: Path, texts: Mapping[str, str], *, force: bool = False
             if texts[name].startswith("#!"):
                 mode = (folder / name).stat().st_mode
                 (folder / name).chmod(mode | (mode & 0o444) >> 2)  # who may read may execute
-        kept = {name: known[name] for name in leftover}
+        kept = {name: known[name] for name in gone}
         write_json(folder / RENDERED, {"files": kept | {name: _digest(text) for name, text in texts.items()}})
-    return Written(tuple(written), tuple(edited), leftover)
+    leftover = [name for name in gone if name.endswith(".sh")]  # not recipes, from which queued jobs may still work
+    return Written(tuple(written), tuple(edited), tuple(leftover))
 
 
 def _recorded(folder: Path) -> dict[str, str]:

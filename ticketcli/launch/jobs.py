@@ -6,6 +6,7 @@ round alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -83,10 +84,16 @@ class _Assembly:
     def jobs(self) -> Iterator[Job]:
         for group, instances in self.recipe.instances.items():
             steps = [step for step in instances if step.name not in self.recipe.aliases]
-            lanes: dict[tuple[str, ...], dict[str, tuple[Place, ...]]] = {}
+            lanes: dict[tuple[tuple[str, ...], int], dict[str, tuple[Place, ...]]] = {}
+            like: Counter[tuple[tuple[str, ...], int]] = Counter()
             for step in steps:
                 needs = self._needs(step)
-                lanes.setdefault(tuple(sorted({need.job for need in needs})), {})[step.name] = needs
+                upstream, nth = tuple(sorted({need.job for need in needs})), 0
+                paired = {need.index for need in needs if self.arrays[need.job]}
+                if len(paired) == 1:  # the second repetition of each replicate makes a second array, and so on
+                    like[upstream, min(paired)] += 1
+                    nth = like[upstream, min(paired)]
+                lanes.setdefault((upstream, nth), {})[step.name] = needs
             for lane in lanes.values():
                 members = [step for step in steps if step.name in lane]
                 yield from self._lane(self._name(group, members, steps), members, lane)

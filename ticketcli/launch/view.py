@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ticketcli.launch.queue import Seen
@@ -24,7 +25,7 @@ def jobs_as_json(jobs: Sequence[Submitted], seen: Mapping[str, Seen] | None) -> 
     ]
 
 
-def jobs_as_text(jobs: Sequence[Submitted], seen: Mapping[str, Seen] | None, *, fresh: bool) -> str:
+def jobs_as_text(jobs: Sequence[Submitted], seen: Mapping[str, Seen] | None, run: Path, *, fresh: bool) -> str:
     """The one that runs, and how many wait and why; or how the last one ended, where the step is not finished.
 
     ``17_0 RUNNING, 3 PENDING (Dependency)`` or ``17_0 FAILED, see .logs/ours-round-02-17_0.log``.
@@ -43,7 +44,8 @@ def jobs_as_text(jobs: Sequence[Submitted], seen: Mapping[str, Seen] | None, *, 
     bad = [(job, found) for job, found in ended if found.state not in ("COMPLETED", "GONE")]
     if not words and not fresh and ended:
         job, found = (bad or ended)[0]
-        words.append(f"{job.task_id} {found.state}, see {job.log}")
+        words.append(f"{job.task_id} {found.state}")
+        words += [f"see {job.log}"] if (run / job.log).is_file() else []
     return ", ".join(words)
 
 
