@@ -1,6 +1,6 @@
 """A SLURM of one node on the loopback interface: started, used and stopped by a test, or by hand.
 
-    python -m tests.slurm.cluster FOLDER        # prints what to export, and runs until Ctrl-C
+    python -m tests.slurm.cluster FOLDER        # prints what to export, and runs until Ctrl-C or SIGTERM
 
 All it has lies in a folder of its own: configuration, munge key and socket, state, logs; its ports are free ones. It
 needs Debian's slurmctld, slurmd, slurm-client and munge installed, none of them running, and ends only the processes
@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
@@ -177,12 +178,12 @@ def main() -> None:
     reason = missing()
     if reason or len(sys.argv) != 2:
         sys.exit(reason or "usage: python -m tests.slurm.cluster FOLDER")
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where it was started in the background
+        signal.signal(number, signal.default_int_handler)
     with Cluster(Path(sys.argv[1]).absolute()) as cluster:
         print(f"export SLURM_CONF={cluster.environment['SLURM_CONF']}", flush=True)
-        try:
+        with suppress(KeyboardInterrupt):
             signal.pause()
-        except KeyboardInterrupt:
-            print("stopping", file=sys.stderr)
 
 
 if __name__ == "__main__":
