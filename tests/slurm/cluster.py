@@ -53,7 +53,7 @@ SwitchType=switch/none
 ReturnToService=2
 SlurmctldTimeout=300
 SlurmdTimeout=300
-KillWait=30
+KillWait=10
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,bf_interval=2,sched_interval=2,sched_min_interval=100000
 SelectType=select/cons_tres
@@ -81,7 +81,7 @@ def free_port() -> int:
 class Cluster:
     """Start it with `with`; `environment` is what its commands need."""
 
-    def __init__(self, folder: Path, *, cpus: int = 4) -> None:
+    def __init__(self, folder: Path, *, cpus: int = 6) -> None:
         self.folder = folder
         self.cpus = cpus
         self.processes: list[subprocess.Popen] = []
@@ -140,15 +140,9 @@ class Cluster:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """End what was started, by process id, the last first. Jobs first: their processes are slurmd's, not ours."""
+        """End what was started, by process id, the last first; before that the jobs, whose processes are slurmd's."""
         if len(self.processes) == 3 and all(one.poll() is None for one in self.processes):
-            ids = set(self.ask("squeue", "-h", "-o", "%A").split())
-            if ids:
-                self.ask("scancel", "--signal=KILL", "--full", *ids)
-                self.ask("scancel", *ids)
-            deadline = time.monotonic() + 20
-            while self.ask("squeue", "-h", "-o", "%A").strip() and time.monotonic() < deadline:
-                time.sleep(0.2)
+            self.empty()
         for process in reversed(self.processes):
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -158,6 +152,15 @@ class Cluster:
                     process.kill()
                     process.wait()
         self.processes.clear()
+
+    def empty(self) -> None:
+        """Cancel every job, and wait until none is left."""
+        ids = set(self.ask("squeue", "-h", "-o", "%A").split())
+        if ids:
+            self.ask("scancel", *ids)
+        deadline = time.monotonic() + 60
+        while self.ask("squeue", "-h", "-o", "%A").strip() and time.monotonic() < deadline:
+            time.sleep(0.2)
 
     def ask(self, *command: str) -> str:
         """What a SLURM command says; empty where it fails."""
