@@ -102,7 +102,7 @@ def execute(
             return step
         _refuse(run, step, options)
         if options.resume == "never":
-            step = replace(step, state="missing", done=(), todo=step.spec.units(step.recipe.config))
+            step = replace(step, state="missing", done=(), todo=(*step.done, *step.todo))
         _Execution(run, step, options, stop, speak).go()
         return step
 
@@ -184,11 +184,13 @@ class _Execution:
                 stack.callback(listener.close)
             metrics.cut(self._metrics_start() if offset is None else offset)
             todo = list(self.step.todo)
+            end = self.step.spec.units(self.step.recipe.config)[-1]  # of the step; fewer units may have been asked for
             for event in chain([first], events):
                 if isinstance(event, Snapshot):
                     self._maybe_save(event, todo[0], metrics)
                 elif isinstance(event, Produced):
-                    self._commit(event, todo.pop(0), metrics, told, last=not todo)
+                    self._commit(event, todo[0], metrics, told, last=todo[0] == end)
+                    todo.pop(0)
                     if self.stop.signal is not None and todo:
                         raise self._stopped(f"{event.unit} is finished")
                 else:
@@ -203,7 +205,8 @@ class _Execution:
             if kept is not None:
                 self.speak(f"{self.step.name}: the old results are kept in {kept}")
         else:
-            superseded = [unit.name for unit in self.step.todo if unit.name in self.manifest.units]
+            units = self.step.spec.units(self.step.recipe.config)
+            superseded = [unit.name for unit in units[len(self.step.done) :] if unit.name in self.manifest.units]
             if self.run.retire(self.step.name, superseded) is not None:
                 self.speak(f"{self.step.name}: {', '.join(superseded)} no longer match; the old files are kept")
         self.manifest = self._manifest()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ticketcli.canon import digest
-from ticketcli.errors import CorruptError, InputMissing, MismatchError, TicketError, UsageError
+from ticketcli.errors import CorruptError, InputMissing, MismatchError, TicketError, UsageError, did_you_mean
 from ticketcli.recipe.config import Reference
 from ticketcli.recipe.recipe import Recipe, RecipeStep, Ref
 from ticketcli.stage import STAGES, StageSpec, Unit
@@ -68,6 +68,24 @@ class Step:
                 "before": [artifact.identity for artifact in before],
             }
         )
+
+    def up_to(self, *outputs: str) -> Step:
+        """The same step with nothing to do beyond the units that make these outputs.
+
+        Raises:
+            UsageError: it makes no such output.
+        """
+        units = (*self.done, *self.todo)
+        makers = {output: position for position, unit in enumerate(units, 1) for output in unit.outputs}
+        for output in outputs:
+            if output not in makers:
+                hint = did_you_mean(output, makers)
+                raise UsageError(f"'{self.name}' makes no '{output}'", where=f"{self.name}/{output}", hint=hint)
+        end = max(makers[output] for output in outputs)
+        done, todo = self.done[:end], self.todo[: max(0, end - len(self.done))]
+        if todo or not self.todo:
+            return replace(self, done=done, todo=todo)
+        return replace(self, done=done, todo=(), state="fresh", why="what is asked for is there and matches")
 
 
 class _Waiting(Exception):

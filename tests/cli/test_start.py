@@ -40,7 +40,15 @@ def test_the_first_screen_loads_nothing_heavy_not_even_numpy_or_pydantic(argumen
 
 @pytest.mark.parametrize(
     "arguments",
-    [("prune", "--help"), ("recipes", "ls"), ("validate", "demo"), ("run", "demo", "--dry-run"), ("doctor", "--help")],
+    [
+        ("prune", "--help"),
+        ("recipes", "ls"),
+        ("validate", "demo"),
+        ("run", "demo", "--dry-run"),
+        ("doctor", "--help"),
+        ("slurm", "render", "demo"),
+        ("slurm", "submit", "demo", "--dry-run"),
+    ],
 )
 def test_planning_loads_no_torch(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,10 @@ from ticketcli.board import mirror_finished, require_tensorboard
 from ticketcli.cli import process
 from ticketcli.cli.completion import recipes
 from ticketcli.cli.drive import drive
+from ticketcli.cli.only import asked_steps
 from ticketcli.cli.recipe_file import RecipeSource, read_recipe
 from ticketcli.data.sources import Sources
+from ticketcli.errors import UsageError
 from ticketcli.plan import Step, plan_recipe, plan_step
 from ticketcli.store.run_folder import Run
 from ticketcli.units import human_seconds
@@ -43,6 +46,15 @@ def run_recipe(
     download: process.DownloadOption = False,
     workers: process.WorkersOption = None,
     tensorboard: process.TensorBoardOption = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="STEP[/OUTPUT]",
+            help="Make this step alone, rounds up to OUTPUT; what it needs has to be there. As often as wanted.",
+            rich_help_panel="Process",
+        ),
+    ] = None,
     dry_run: process.DryRunOption = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Measure a few steps; print time, disk and memory of the rest.")
@@ -58,21 +70,16 @@ def run_recipe(
     given = RecipeSource(*read_recipe(recipe), overrides or [], drop or [])
     parsed, source = given.load(), given.source
     folder = Run(run)
+    asked = asked_steps(parsed, only)
     plans: dict[str, Step] = {step.name: step for step in plan_recipe(parsed, folder)}
+    plans = {name: plans[name].up_to(*outputs) if outputs else plans[name] for name, outputs in asked.items()}
     states = {name: step.state for name, step in plans.items()}
     if dry_run:
-        rows = [
-            {"step": name, "stage": step.spec.name, "state": step.state, "why": step.why}
-            for name, step in plans.items()
-        ]
-        if as_json:
-            print(json.dumps({"recipe": source, "run": str(run), "steps": rows}))
-        else:
-            from ticketcli.report.steps import steps_table
-
-            print(steps_table(rows))
+        _tell_states(source, run, list(plans.values()), as_json)
         return
     if estimate:
+        if only:
+            raise UsageError("an estimate is of the whole recipe", where="--only", hint="leave --only away")
         _estimate(list(plans.values()), folder, device, Sources(data_dir, download, workers), as_json)
         return
     folder.save_recipe(given.text, source=source, overrides=overrides or [], drops=drop or [])
@@ -86,7 +93,10 @@ def run_recipe(
         )
 
     def plan(name: str) -> Step:
-        return plan_step(parsed[name], folder, lambda other: plan(other) if other in plans else None)
+        return plan_step(parsed[name], folder, plan)
+
+    def asked_plan(name: str) -> Step:
+        return plan(name).up_to(*asked[name]) if asked[name] else plan(name)
 
     if tensorboard:
         for name in fresh:
@@ -97,7 +107,7 @@ def run_recipe(
         drive(
             name,
             folder,
-            partial(plan, name),
+            partial(asked_plan, name),
             device=device,
             resume=resume,
             save_every=save_every,
@@ -110,10 +120,24 @@ def run_recipe(
     if not quiet:
         word = "everything is fresh, nothing to do" if not todo else f"{len(todo)} steps done"
         print(f"{source}: {word}, {human_seconds(time.monotonic() - started)}", file=sys.stderr, flush=True)
+    if only:
+        _tell_states(source, run, [asked_plan(name) for name in plans], as_json)
+        return
     from ticketcli.report.run import run_report
 
     report = run_report(parsed, folder, given.command)
     print(json.dumps(report.as_json()) if as_json else report.as_text(folder.root))
+
+
+def _tell_states(source: str, run: Path, steps: Sequence[Step], as_json: bool) -> None:
+    """The state of each step, to stdout."""
+    rows = [{"step": step.name, "stage": step.spec.name, "state": step.state, "why": step.why} for step in steps]
+    if as_json:
+        print(json.dumps({"recipe": source, "run": str(run), "steps": rows}))
+        return
+    from ticketcli.report.steps import steps_table
+
+    print(steps_table(rows))
 
 
 def _estimate(steps: list[Step], run: Run, device: str, sources: Sources, as_json: bool) -> None:

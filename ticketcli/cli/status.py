@@ -33,13 +33,13 @@ def status(
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 unless every step is fresh.")] = False,
     as_json: process.JsonOption = False,
 ) -> None:
-    """Show which steps are fresh, partial, stale or missing, and why."""
+    """Show which steps are fresh, partial, stale or missing, and why; and the SLURM jobs of each."""
     folder = Run(run)
     if not run.is_dir() and not recipe:
         raise InputMissing(
             "no such run folder", where=str(run), hint="name one with --run, or make one with 'ticket run'"
         )
-    rows = run_rows(folder, recipe)
+    rows = _with_jobs(folder, run_rows(folder, recipe), as_json)
     if as_json:
         print(json.dumps({"run": str(run), "steps": rows}))
     else:
@@ -48,6 +48,29 @@ def status(
         print(steps_table(rows))
     if check and any(row["state"] != "fresh" for row in rows):
         raise typer.Exit(3)
+
+
+def _with_jobs(folder: Run, rows: list[dict[str, str]], as_json: bool) -> list[dict[str, Any]]:
+    """The rows, with the jobs of each step where any were submitted; SLURM is asked once, and need not answer."""
+    from ticketcli.launch.record import read_record
+
+    record = read_record(folder)
+    if not record:
+        return list(rows)
+    from ticketcli.launch.queue import look
+    from ticketcli.launch.view import jobs_as_json, jobs_as_text
+
+    seen = look(record)
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        jobs = [one for one in record if one.step == row["step"]]
+        told = (
+            jobs_as_json(jobs, seen)
+            if as_json
+            else jobs_as_text(jobs, seen, folder.root, fresh=row["state"] == "fresh")
+        )
+        found.append({**row, "jobs" if as_json else "job": told})
+    return found
 
 
 def run_rows(folder: Run, recipe: str = "") -> list[dict[str, str]]:

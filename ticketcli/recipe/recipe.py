@@ -81,6 +81,21 @@ class Recipe:
         """The step that is run where `name` is asked for: itself, or the equal one before it."""
         return self.aliases.get(name, name)
 
+    def named(self, word: str) -> tuple[str, ...]:
+        """The steps that a word stands for: one by its name, or all repetitions of a step of the file.
+
+        Raises:
+            UsageError: there is no such step.
+        """
+        if word in self.instances:
+            return tuple(dict.fromkeys(self.real(step.name) for step in self.instances[word]))
+        known = [step.name for step in self.steps]
+        if self.real(word) not in known:
+            raise UsageError(
+                f"no step '{word}' in the recipe", where=word, hint=did_you_mean(word, {*self.instances, *known})
+            )
+        return (self.real(word),)
+
     @property
     def digest(self) -> str:
         """What decides the results: every step's stage, settings and references; not words, comments or tables."""

@@ -11,14 +11,13 @@ from ticketcli.units import human_bytes, human_seconds
 
 
 def steps_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """One row a step: name, stage, state, and why unless it is fresh; below it the count of each state."""
+    """One row a step: name, stage, state, why unless it is fresh, its jobs if any; below it the count of each state."""
     counts: dict[str, int] = {}
     for row in rows:
         counts[row["state"]] = counts.get(row["state"], 0) + 1
-    body = table(
-        ["step", "stage", "state", "why"],
-        [[row["step"], row["stage"], row["state"], "" if row["state"] == "fresh" else row["why"]] for row in rows],
-    )
+    columns = ["step", "stage", "state", "why", *(["job"] if any(row.get("job") for row in rows) else [])]
+    shown = [row | {"why": ""} if row["state"] == "fresh" else row for row in map(dict, rows)]
+    body = table(columns, [[row[column] for column in columns] for row in shown])
     return f"{body}\n\n{len(rows)} steps: " + ", ".join(f"{count} {state}" for state, count in counts.items())
 
 

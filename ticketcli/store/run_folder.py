@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,12 +52,17 @@ class Run:
         return sorted(path.name for path in self.root.iterdir() if (path / "manifest.json").is_file())
 
     def save_recipe(self, text: str, *, source: str, overrides: Sequence[str], drops: Sequence[str]) -> None:
-        """Remember what this run is a run of, for `status` and `report`."""
+        """Remember what this run is a run of, for `status` and `report`.
+
+        A copy of the recipe that is there already is not written: many jobs may begin at once, each with a copy.
+        """
         self.root.mkdir(parents=True, exist_ok=True)
-        write_json(
-            self.root / RECIPE,
-            {"text": text, "source": source, "overrides": list(overrides), "drops": list(drops)},
-        )
+        path, given = self.root / RECIPE, {"text": text, "overrides": list(overrides), "drops": list(drops)}
+        with suppress(OSError, ValueError):
+            known = json.loads(path.read_text())
+            if isinstance(known, dict) and {key: known.get(key) for key in given} == given:
+                return
+        write_json(path, {**given, "source": source})
 
     def retire(self, step: str, units: Sequence[str] | None = None) -> Path | None:
         """Move a step's outputs, or those of some of its units, into a new generation below `.old/`.
