@@ -6,7 +6,6 @@ shows what an uninterrupted one shows.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ticketcli.errors import UsageError
+from ticketcli.log import read_log
 
 FOLDER = "tensorboard"
 _PREFIX = "events.out.tfevents."  # by which TensorBoard knows its files
@@ -147,5 +147,5 @@ def mirror_finished(step_folder: Path, metrics: Path) -> None:
     if made and max(made) >= metrics.stat().st_mtime_ns:
         return
     board = Board(step_folder)
-    board.restart(json.loads(line) for line in metrics.read_text().splitlines())
+    board.restart(read_log(metrics))
     board.close()

@@ -12,6 +12,7 @@ from ticketcli.errors import CorruptError, InputMissing, MismatchError, TicketEr
 from ticketcli.recipe.config import Reference
 from ticketcli.recipe.recipe import Recipe, RecipeStep, Ref
 from ticketcli.stage import STAGES, StageSpec, Unit
+from ticketcli.store.generations import Generations
 from ticketcli.store.manifest import Artifact, FileRecord, Manifest, differences
 from ticketcli.store.run_folder import FOREIGN, STATE, Run, adopt
 from ticketcli.store.tensorfile import read_header
@@ -146,11 +147,11 @@ def _judge(
 
 def saved_state(folder: Path, unit: Unit, key: str) -> Path | None:
     """The newest saved state of a unit that was made for this key and has a readable header, or None."""
-    for path in sorted((folder / STATE).glob(f"{unit.name}-*.safetensors"), reverse=True):
+    for path in Generations(folder / STATE, unit.name).newest_first():
         try:
             if read_header(path).metadata.get("about", {}).get("key") == key:
                 return path
-        except CorruptError:
+        except (CorruptError, InputMissing):
             continue
     return None
 

@@ -60,6 +60,14 @@ WorkersOption = Annotated[
     ),
 ]
 DATA_DIR = Path("data")
+BreakLockOption = Annotated[
+    bool,
+    typer.Option(
+        "--break-lock",
+        help="Take over from a process on another machine that you know to be gone.",
+        rich_help_panel=_PANEL,
+    ),
+]
 TensorBoardOption = Annotated[
     bool,
     typer.Option(

@@ -43,6 +43,7 @@ def run_recipe(
     download: process.DownloadOption = False,
     workers: process.WorkersOption = None,
     tensorboard: process.TensorBoardOption = False,
+    break_lock: process.BreakLockOption = False,
     dry_run: process.DryRunOption = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Measure a few steps; print time, disk and memory of the rest.")
@@ -105,6 +106,7 @@ def run_recipe(
             quiet=quiet,
             sources=Sources(data_dir, download, workers),
             tensorboard=tensorboard,
+            break_lock=break_lock,
             last=position == len(todo),
         )
     if not quiet:

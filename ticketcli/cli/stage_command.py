@@ -65,6 +65,7 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         ("download", process.DownloadOption, False),
         ("workers", process.WorkersOption, None),
         ("tensorboard", process.TensorBoardOption, False),
+        ("break_lock", process.BreakLockOption, False),
         ("dry_run", process.DryRunOption, False),
         ("as_json", process.JsonOption, False),
         ("quiet", process.QuietOption, False),
@@ -159,6 +160,7 @@ def _run(
     download: bool,
     workers: int | None,
     tensorboard: bool,
+    break_lock: bool,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -188,6 +190,7 @@ def _run(
         quiet=quiet,
         sources=Sources(data_dir, download, workers),
         tensorboard=tensorboard,
+        break_lock=break_lock,
     )
     if dry_run:
         return

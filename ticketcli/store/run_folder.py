@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ticketcli.errors import CorruptError, InputMissing
-from ticketcli.store.atomic import sync_folder, write_json
+from ticketcli.store.atomic import sync_folder
 from ticketcli.store.manifest import Artifact, FileRecord, Manifest, read_manifest, write_manifest
+from ticketcli.store.seal import write_sealed
 from ticketcli.store.tensorfile import read_header
 
 RECIPE = "recipe.json"
@@ -52,7 +53,7 @@ class Run:
     def save_recipe(self, text: str, *, source: str, overrides: Sequence[str], drops: Sequence[str]) -> None:
         """Remember what this run is a run of, for `status` and `report`."""
         self.root.mkdir(parents=True, exist_ok=True)
-        write_json(
+        write_sealed(
             self.root / RECIPE,
             {"text": text, "source": source, "overrides": list(overrides), "drops": list(drops)},
         )
