@@ -203,7 +203,7 @@ class JsonLines:
     @property
     def sha256(self) -> str:
         """Of all that the file holds."""
-        return self._sha.hexdigest()
+        return str(self._sha.hexdigest())
 
     def sync(self) -> None:
         """Make what was written durable."""

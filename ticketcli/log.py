@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ticketcli.canon import CHUNK
 from ticketcli.disk import opened, parse_json
@@ -38,6 +38,31 @@ def check_log(path: Path, n: int, sha256: str = "") -> Any:
     return sha
 
 
+def check_marks(path: Path, marks: Iterable[tuple[int, str]], *, is_whole: bool) -> None:
+    """Compare a log with all (bytes, sha256 of as many) that were recorded of it; "" stands for no digest.
+
+    What follows the last is `is_whole` nothing, else lines of a unit under way, the last of which may be unfinished.
+
+    Raises:
+        CorruptError: it is shorter or other than recorded, or goes on in a way that no log does.
+    """
+    end, sha = 0, check_log(path, 0)
+    with opened(path) as file:
+        for mark, expected in sorted(marks):
+            while end < mark and (chunk := file.read(min(CHUNK, mark - end))):
+                sha.update(chunk)
+                end += len(chunk)
+            if end < mark:
+                raise CorruptError(f"it has {end} bytes, {mark} were written", where=str(path), hint=_HINT)
+            if expected and sha.hexdigest() != expected:
+                raise CorruptError("its bytes are not the ones that were written", where=str(path), hint=_HINT)
+        if is_whole and file.read(1):
+            raise CorruptError(f"it goes on after the {end} bytes that were written", where=str(path), hint=_HINT)
+        if not is_whole:
+            for _ in _lines(file, path, may_be_cut=True):
+                pass
+
+
 def read_log(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of `metrics.jsonl`.
 
@@ -45,16 +70,20 @@ def read_log(path: Path) -> Iterator[dict[str, Any]]:
         CorruptError: a line is none that this tool writes.
     """
     with opened(path) as file:
-        for number in itertools.count(1):
-            line = file.readline(_LONGEST_LINE)
-            if not line:
-                return
-            try:
-                if not line.endswith(b"\n"):
-                    raise ValueError("it ends in the middle")
-                yield _checked(parse_json(line, constants=True))
-            except ValueError as error:
-                raise CorruptError(f"line {number} is damaged: {error}", where=str(path)) from None
+        yield from _lines(file, path)
+
+
+def _lines(file: IO[bytes], path: Path, *, may_be_cut: bool = False) -> Iterator[dict[str, Any]]:
+    for number in itertools.count(1):
+        line = file.readline(_LONGEST_LINE)
+        if not line or (may_be_cut and not line.endswith(b"\n")):
+            return
+        try:
+            if not line.endswith(b"\n"):
+                raise ValueError("it ends in the middle")
+            yield _checked(parse_json(line, constants=True))
+        except ValueError as error:
+            raise CorruptError(f"line {number} is damaged: {error}", where=str(path)) from None
 
 
 def _checked(line: Any) -> dict[str, Any]:

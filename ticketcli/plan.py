@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ticketcli.canon import digest
-from ticketcli.errors import CorruptError, InputMissing, MismatchError, TicketError, UsageError
+from ticketcli.errors import CorruptError, InputMissing, MismatchError, UsageError
 from ticketcli.recipe.config import Reference
 from ticketcli.recipe.recipe import Recipe, RecipeStep, Ref
 from ticketcli.stage import STAGES, StageSpec, Unit
@@ -369,22 +369,3 @@ def find_by_kind(run: Run, kinds: tuple[str, ...], *, role: str, skip: str) -> s
         where=str(run.root),
         hint=f"make one with 'ticket {maker}', or name a file with --{role}",
     )
-
-
-def check_files(run: Run, name: str, *, thorough: bool) -> list[TicketError]:
-    """Check every file that a step wrote; returns what is wrong. Values that are another step's are checked there."""
-    problems: list[TicketError] = []
-    try:
-        manifest = run.manifest(name)
-    except CorruptError as error:
-        return [error]
-    folder = run.step_folder(name)
-    for artifact in (manifest.artifacts() if manifest else {}).values():
-        for file in artifact.files.values():
-            if file.path.startswith(".."):
-                continue
-            try:
-                file.check(folder, thorough=thorough)
-            except TicketError as error:
-                problems.append(error)
-    return problems

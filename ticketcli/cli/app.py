@@ -32,7 +32,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "inspect": ("inspect", "Show what a checkpoint, a mask or a step holds.", FILES),
     "doctor": ("doctor", "Check the machine, the file system and the space before a run has to.", FILES),
     "masks": ("masks", "Compare masks, and what chance explains of their overlap; join them.", FILES),
-    "verify": ("verify", "Hash every file of a run again and compare with what was written.", FILES),
+    "verify": ("verify", "Read every file of a run again and compare with what was written.", FILES),
+    "gc": ("gc", "List what a run no longer needs, and delete it if you say yes.", FILES),
     "recipes": ("recipes", "List, show or copy the recipes that come with ticketcli.", FILES),
     "validate": ("validate", "Check a recipe and show all that is wrong with it at once.", FILES),
 }

@@ -16,6 +16,7 @@ from ticketcli.store.tensorfile import content_digest
 
 FORMAT = 1
 NAME = "manifest.json"
+OLD = ".old"  # where superseded generations lie, as .old/STEP/001
 _LIMIT = 64_000_000  # bytes: a thousand rounds take about two million
 
 
@@ -57,7 +58,9 @@ class FileRecord(_Record):
         )
 
     def locate(self, base: Path) -> Path:
-        """The file's path, given the step's folder."""
+        """The file's path, given the step's folder, or that of an old generation, whose neighbours are the step's."""
+        if self.path.startswith(os.pardir) and base.absolute().parent.parent.name == OLD:
+            base = base.absolute().parents[2] / base.absolute().parent.name
         return (base / self.path).resolve()
 
     def check(self, base: Path, *, thorough: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +10,12 @@ from pathlib import Path
 
 from ticketcli.errors import CorruptError, InputMissing
 from ticketcli.store.atomic import sync_folder
-from ticketcli.store.manifest import Artifact, FileRecord, Manifest, read_manifest, write_manifest
+from ticketcli.store.manifest import NAME as MANIFEST
+from ticketcli.store.manifest import OLD, Artifact, FileRecord, Manifest, read_manifest, write_manifest
 from ticketcli.store.seal import write_sealed
 from ticketcli.store.tensorfile import read_header
 
 RECIPE = "recipe.json"
-OLD = ".old"
 LOCKS = ".locks"
 FOREIGN = "foreign"  # the kind of a file that this tool did not write
 STATE = "state"
@@ -45,10 +46,10 @@ class Run:
         return read_manifest(self.step_folder(step))
 
     def steps(self) -> list[str]:
-        """The names of the steps that have a manifest."""
+        """The names of the steps that have a manifest, or something in its place."""
         if not self.root.is_dir():
             return []
-        return sorted(path.name for path in self.root.iterdir() if (path / "manifest.json").is_file())
+        return sorted(path.name for path in self.root.iterdir() if os.path.lexists(path / MANIFEST))
 
     def save_recipe(self, text: str, *, source: str, overrides: Sequence[str], drops: Sequence[str]) -> None:
         """Remember what this run is a run of, for `status` and `report`."""
@@ -89,7 +90,7 @@ class Run:
                 for file in output.files.values():
                     path = folder / file.path
                     if file.path not in needed and path.is_file() and path.resolve().parent == folder.resolve():
-                        path.rename(generation / file.path)
+                        path.rename(generation / path.name)
         sync_folder(generation)
         sync_folder(folder)
         return generation
