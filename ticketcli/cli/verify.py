@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,16 +46,11 @@ def verify(
         if name not in folder.steps():
             raise InputMissing(f"no step '{name}'", where=str(run), hint="steps here: " + ", ".join(folder.steps()))
     audit = Audit()
-    problems: dict[str, list[TicketError]] = {name: step_problems(folder.step_folder(name), audit) for name in names}
-    if old:
-        for place in old_generations(folder):
-            problems[str(place.relative_to(run))] = step_problems(place, audit, is_old=True)
-    if not steps:
-        problems[RECIPE] = _recipe_problems(folder)
-    bad = {name: [str(problem) for problem in found] for name, found in problems.items() if found}
+    problems = problems_of(folder, steps, old=old, audit=audit)
+    bad = {name: [str(problem) for problem in found] for name, found in problems.items()}
     left = _leftovers(folder, steps)
     if as_json:
-        verified = [name for name in problems if name not in bad and name != RECIPE]
+        verified = [name for name in names if name not in bad]
         told = [{"path": str(one.path.relative_to(run)), "kind": one.kind, "bytes": one.bytes} for one in left]
         found = {"run": str(run), "verified": verified, "problems": bad, "leftovers": told}
         print(json.dumps({**found, "files": audit.n_files, "bytes": audit.n_bytes}))
@@ -62,6 +58,19 @@ def verify(
         _tell(run, names, bad, left, audit)
     if bad:
         raise typer.Exit(6)
+
+
+def problems_of(
+    run: Run, steps: Sequence[str] | None = None, *, old: bool = False, audit: Audit | None = None
+) -> dict[str, list[TicketError]]:
+    """What is wrong, by step, old generation (as .old/STEP/001) or file of the run; nothing for what is as it was."""
+    audit = audit or Audit()
+    found = {name: step_problems(run.step_folder(name), audit) for name in steps or run.steps()}
+    for place in old_generations(run) if old else ():
+        found[str(place.relative_to(run.root))] = step_problems(place, audit, is_old=True)
+    if not steps:
+        found[RECIPE] = _recipe_problems(run)
+    return {name: problems for name, problems in found.items() if problems}
 
 
 def _recipe_problems(run: Run) -> list[TicketError]:

@@ -10,9 +10,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ticketcli.canon import digest, file_sha256
+from ticketcli.disk import opened
 from ticketcli.errors import CorruptError, InputMissing
 from ticketcli.store.seal import read_sealed, write_sealed
-from ticketcli.store.tensorfile import content_digest
+from ticketcli.store.tensorfile import content_digest, read_header
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -45,8 +46,16 @@ class FileRecord(_Record):
 
     @classmethod
     def of(cls, path: Path, *, base: Path) -> FileRecord:
-        """Measure a file as it lies on disk."""
-        stat = path.stat()
+        """Measure a file as it lies on disk.
+
+        Raises:
+            InputMissing: no such file.
+            CorruptError: no regular file, or tensors in it that cannot be used.
+        """
+        with opened(path) as file:
+            stat = os.fstat(file.fileno())
+        if path.suffix == ".safetensors":
+            read_header(path)
         sha = file_sha256(path)
         content = content_digest(path) if path.suffix == ".safetensors" else sha
         return cls(

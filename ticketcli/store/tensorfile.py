@@ -25,6 +25,8 @@ FORMAT = 1
 _MAX_HEADER = 16_777_216  # bytes; as JSON of the worst kind it takes 20 times that in memory
 _MAX_SIDES = 32
 _MAX_ELEMENTS = 2**48
+_LEAD = f'{{"__metadata__":{{"{METADATA_KEY}":"{{\\"seal\\":\\"'.encode()  # how the header of a sealed file begins
+_SEAL_AT = 8 + len(_LEAD)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-/#]*")
 _SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4, "U32": 4, "F32": 4,
           "I64": 8, "U64": 8, "F64": 8}  # fmt: skip
@@ -90,8 +92,7 @@ def _own_metadata(metadata: Any) -> dict[str, Any]:
     if not isinstance(own, dict) or own.get("format") != FORMAT:
         found = own.get("format") if isinstance(own, dict) else own
         raise ValueError(f"it has format {str(found)[:40]}, this version reads format {FORMAT}")
-    own.pop("seal", None)
-    if set(own) != {"format", "kind", "about"} or not isinstance(own["kind"], str):
+    if set(own) - {"seal"} != {"format", "kind", "about"} or not isinstance(own["kind"], str):
         raise ValueError(f"its {METADATA_KEY} metadata has other keys than it should")
     if not isinstance(own["about"], dict):
         raise ValueError(f"its {METADATA_KEY} metadata is about nothing")
@@ -105,10 +106,13 @@ def _read(file: IO[bytes]) -> Header:
         raise ValueError("it is truncated, or no safetensors file at all")
     if length > _MAX_HEADER:
         raise ValueError(f"its header has {length:,} bytes, more than any that this tool trusts")
-    raw = parse_json(file.read(length))
+    data = file.read(length)
+    raw = parse_json(data)
     if not isinstance(raw, dict):
         raise ValueError("its header is no JSON object")
     own = _own_metadata(raw.pop("__metadata__", {}))
+    if "seal" in own and not data.startswith(_LEAD + str(own.pop("seal")).encode()):
+        raise ValueError("its seal is not where it should be")
     tensors = {name: _tensor(name, info, 8 + length) for name, info in raw.items()}
     position = 8 + length
     for info in sorted(tensors.values(), key=lambda info: (info.begin, info.end)):
@@ -164,10 +168,6 @@ def content_digest(path: Path, header: Header | None = None) -> str:
 def metadata_for(kind: str, about: dict[str, Any]) -> dict[str, str]:
     """Our metadata, its seal blank: one key, canonical JSON, because the library writes several in random order."""
     return {METADATA_KEY: with_blank({"format": FORMAT, "kind": kind, "about": about})}
-
-
-_LEAD = f'{{"__metadata__":{{"{METADATA_KEY}":"{{\\"seal\\":\\"'.encode()  # how the header of a sealed file begins
-_SEAL_AT = 8 + len(_LEAD)
 
 
 def write_tensors(
