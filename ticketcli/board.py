@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,5 @@ def mirror_finished(step_folder: Path, metrics: Path) -> None:
     made = [path.stat().st_mtime_ns for path in (step_folder / FOLDER).glob(f"{_PREFIX}*")]
     if made and max(made) >= metrics.stat().st_mtime_ns:
         return
-    board = Board(step_folder)
-    board.restart(read_log(metrics))
-    board.close()
+    with closing(Board(step_folder)) as board:
+        board.restart(read_log(metrics))

@@ -86,7 +86,16 @@ def _lines(file: IO[bytes], path: Path, *, may_be_cut: bool = False) -> Iterator
             raise CorruptError(f"line {number} is damaged: {error}", where=str(path)) from None
 
 
+def _is_shallow(value: Any, levels: int = 20) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_shallow(one, levels - 1) for one in inner)
+
+
 def _checked(line: Any) -> dict[str, Any]:
+    if not _is_shallow(line):
+        raise ValueError("it is nested too deeply")
     if not isinstance(line, dict) or not isinstance(line.get("event"), str):
         raise ValueError("it tells no event")
     numbers = [line.get("done"), line.get("total")]

@@ -267,8 +267,18 @@ def _foreign(role: str, ref: Ref, own: Manifest | None) -> Artifact:
 
 def default_output(manifest: Manifest) -> str:
     """The output that a finished step's bare name stands for, such as the last round's."""
-    spec = STAGES[manifest.stage]
+    spec = _known_stage(manifest)
     return spec.default_output(spec.config.parse(manifest.config, where=manifest.step))
+
+
+def _known_stage(manifest: Manifest) -> StageSpec:
+    if manifest.stage not in STAGES:
+        raise UsageError(
+            f"'{manifest.step}' was made by the stage '{manifest.stage}', which this version does not have",
+            where=manifest.step,
+            hint=f"use ticketcli {manifest.code_version} or later",
+        )
+    return STAGES[manifest.stage]
 
 
 def _find(name: str, producer: Step | None, manifest: Manifest | None, ref: Ref) -> Artifact:
@@ -353,7 +363,8 @@ def find_by_kind(run: Run, kinds: tuple[str, ...], *, role: str, skip: str) -> s
         found = []
         for name in run.steps():
             manifest = run.manifest(name)
-            if name != skip and manifest and STAGES[manifest.stage].kind == kind and manifest.units:
+            spec = STAGES.get(manifest.stage) if manifest else None
+            if name != skip and spec is not None and spec.kind == kind and manifest and manifest.units:
                 found.append(name)
         if len(found) == 1:
             return found[0]

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ticketcli import __version__
 from ticketcli.cli.completion import is_completing, run_for_shell
-from ticketcli.errors import TicketError
+from ticketcli.errors import TicketError, UsageErrors
 
 PIPELINE, RUNS, FILES = "The pipeline, in order", "Runs", "Files and recipes"
 
@@ -112,8 +112,7 @@ def leave(error: TicketError) -> None:
     """Print an error to stderr and exit with its code."""
     text = str(error)
     word = "stopped" if error.code == 75 else "error"
-    several: Any = getattr(error, "errors", None)
-    for one in several if several else [text]:
+    for one in error.lines() if isinstance(error, UsageErrors) else [text]:
         print(f"{word}: {one}", file=sys.stderr)
     sys.exit(error.code)
 

@@ -35,8 +35,8 @@ def _as_classes(value: object) -> object:
         match = _RANGE.fullmatch(part) if isinstance(part, str) else None
         if match is not None and int(match[1]) > int(match[2]):
             raise ValueError(f"the range {part} runs backwards; write {match[2]}-{match[1]}")
-        if match is not None and int(match[2]) - int(match[1]) >= _MOST_CLASSES:
-            raise ValueError(f"the range {part} has more than {_MOST_CLASSES:,} classes")
+        if match is not None and int(match[2]) - int(match[1]) + len(numbers) >= _MOST_CLASSES:
+            raise ValueError(f"with the range {part} there are more than {_MOST_CLASSES:,} classes")
         numbers += range(int(match[1]), int(match[2]) + 1) if match is not None else [part]
     return tuple(numbers)
 
