@@ -28,6 +28,18 @@ with locked(pathlib.Path(sys.argv[1]), what="a"):
     sys.stdin.read()
 """
 
+FORKING = """
+import os, pathlib, sys, time
+from ticketcli.store.lock import locked
+with locked(pathlib.Path(sys.argv[1]), what="a"):
+    child = os.fork()
+    if child == 0:
+        print("held", flush=True)
+        time.sleep(60)
+    (pathlib.Path({folder!r}) / "child").write_text(str(child))
+    time.sleep(60)
+"""
+
 
 @pytest.fixture
 def path(tmp_path):
@@ -91,12 +103,7 @@ def test_a_killed_owner_is_forgotten_at_once(path):
 
 
 def test_workers_that_an_owner_forked_do_not_keep_its_lock(path, tmp_path):
-    code = HOLD.replace("    print", "    import os, time\n    if not os.fork():\n        time.sleep(60)\n    print", 1)
-    code = code.replace(
-        "if not os.fork():",
-        f"child = os.fork()\n    if child: open({str(tmp_path / 'child')!r}, 'w').write(str(child))\n    else:",
-    )
-    process = holder(path, code)
+    process = holder(path, FORKING.format(folder=str(tmp_path)))
     try:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -124,15 +131,10 @@ def test_a_living_owner_is_believed_even_where_its_lock_is_not_seen(path):
             pass
 
 
-def test_a_zombie_is_gone(path):
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    time.sleep(0.2)
-    try:
-        assert process_start(child) is None
-    finally:
-        os.waitpid(child, 0)
+def test_a_process_that_nobody_buried_yet_is_gone():
+    with subprocess.Popen(["true"]) as child:
+        time.sleep(0.3)
+        assert process_start(child.pid) is None
 
 
 def test_a_machine_that_was_started_anew_holds_nothing(path):
@@ -177,6 +179,34 @@ def test_a_lock_that_a_dead_machine_left_on_a_server_is_begun_anew(path):
             assert read_owner(path).pid == os.getpid()
     finally:
         end(process)
+
+
+def test_a_living_process_of_this_machine_is_never_robbed(path):
+    process = holder(path)
+    try:
+        with (
+            pytest.raises(LockedError, match=f"process {process.pid}") as caught,
+            locked(path, what="a", break_lock=True),
+        ):
+            pass
+        assert "--break-lock" not in caught.value.hint
+        assert read_owner(path).pid == process.pid
+    finally:
+        end(process)
+
+
+def test_what_a_dead_owner_began_and_still_runs_keeps_the_lock(path):
+    """It may still write; no owner is alive to be asked."""
+    with locked(path, what="a") as held:
+        left = subprocess.Popen(["sleep", "60"], pass_fds=(held._descriptor,))
+    write_owner(path, pid=os.getppid(), started=1)
+    try:
+        with pytest.raises(LockedError, match="it has ended, but what it began goes on"), locked(path, what="a"):
+            pass
+    finally:
+        end(left)
+    with locked(path, what="a"):
+        pass
 
 
 # ------------------------------------------------------------------ SLURM
@@ -258,13 +288,17 @@ def test_a_requeued_job_takes_over_from_itself_and_two_nodes_of_one_job_do_not(p
 RACE = """
 import os, pathlib, sys, time
 sys.path.insert(0, {root!r})
-from ticketcli.store import lock, owner, host
+from ticketcli.store import flock, lock, owner, host
 from ticketcli.errors import LockedError
 path, log, n, blind = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "blind"
 if blind:  # two machines over a file system that keeps locks to each
-    lock.fcntl.flock = lambda *_: None
+    flock.fcntl.flock = lambda *_: None
+def say(what):
+    with log.open("a") as file:
+        file.write(what + "\\n")
+
 for trial in range(n):
-    at = time.time() + 0.15
+    at = time.monotonic() + 0.1
     children = []
     for which in range(2):
         child = os.fork()
@@ -273,17 +307,18 @@ for trial in range(n):
                 for module in (owner, lock):
                     setattr(module, "boot_id", lambda: f"boot{{which}}") if hasattr(module, "boot_id") else None
                 owner.host_name = lambda: f"host{{which}}"
-            while time.time() < at:
+            while time.monotonic() < at:
                 pass
             code = 0
             try:
                 with lock.locked(path, what="a"):
-                    with log.open("a") as file:
-                        file.write(f"{{trial}} in\\n")
-                    time.sleep(0.05)
-                    with log.open("a") as file:
-                        file.write(f"{{trial}} out\\n")
+                    say(f"{{trial}} in")
+                    patience = time.monotonic() + 10
+                    while f"{{trial}} refused" not in log.read_text() and time.monotonic() < patience:
+                        time.sleep(0.01)
+                    say(f"{{trial}} out")
             except LockedError:
+                say(f"{{trial}} refused")
                 code = 7
             os._exit(code)
         children.append(child)
@@ -302,7 +337,7 @@ def race(path, tmp_path, n, how):
     )  # fmt: skip
     codes = [sorted(map(int, line.split())) for line in done.stdout.splitlines()]
     lines = log.read_text().splitlines()
-    assert lines == [f"{trial} {what}" for trial in range(n) for what in ("in", "out")]
+    assert sorted(lines) == sorted(f"{trial} {what}" for trial in range(n) for what in ("in", "refused", "out"))
     assert codes == [[0, 7]] * n
     assert [entry.name for entry in path.parent.iterdir()] in ([path.name], [])
 

@@ -9,9 +9,7 @@ owner's file, or one whose owner is known to be gone. Lock files stay; they are 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,25 +18,13 @@ from pathlib import Path
 
 from ticketcli.canon import canonical
 from ticketcli.disk import parse_json, read_regular, space_errors
-from ticketcli.errors import CorruptError, InputMissing, LockedError, UsageError
+from ticketcli.errors import CorruptError, InputMissing, LockedError
+from ticketcli.store.flock import comes_free, flock, let_go
 from ticketcli.store.host import temporary_name
 from ticketcli.store.owner import Finding, Owner, is_of_this_machine, look_for
 
 _LIMIT = 65_536  # bytes of an owner's file
-_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-_held: set[int] = set()  # descriptors of this process
-
-
-def _forget_in_child() -> None:
-    """A forked worker must not keep the lock when its parent is killed."""
-    for descriptor in _held:
-        with suppress(OSError):
-            os.close(descriptor)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_forget_in_child)
 
 
 @dataclass
@@ -68,7 +54,7 @@ class Held:
         with suppress(OSError, CorruptError):
             if self.owner.pid == os.getpid() and _read(owner_path(self.path)) == self.owner:
                 owner_path(self.path).unlink()
-        _let_go(self._descriptor)
+        let_go(self._descriptor)
 
 
 def owner_path(lock: Path) -> Path:
@@ -107,60 +93,15 @@ def locked(path: Path, *, what: str, break_lock: bool = False) -> Iterator[Held]
 def _acquire(path: Path, what: str, break_lock: bool) -> Held:
     with space_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, is_free = _flock(path)
+        descriptor, is_free = flock(path)
         try:
             if is_free is False:
                 descriptor, is_free = _past_the_dead(path, descriptor, what, break_lock)
             owner = Owner.here(what)
             return Held(path, owner, _claim(path, owner, is_free, break_lock), descriptor)
         except BaseException:
-            _let_go(descriptor)
+            let_go(descriptor)
             raise
-
-
-# ------------------------------------------------------------------ the operating system's lock
-
-
-def _flock(path: Path) -> tuple[int, bool | None]:
-    """A descriptor, and whether the lock is now held by it; None where the file system has no locks."""
-    for _ in range(100):
-        descriptor = _open(path)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                return descriptor, False
-            if error.errno in _NO_LOCKS:
-                return descriptor, None
-            _let_go(descriptor)
-            raise
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor, True
-        _let_go(descriptor)  # the file was exchanged between opening and locking: that lock guards nothing
-    raise LockedError(f"the lock file of '{path.stem}' changes all the time", where=str(path))
-
-
-def _open(path: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags, 0o666)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise UsageError("the lock is no regular file", where=str(path), hint="remove it") from None
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise UsageError("the lock is no regular file", where=str(path), hint="remove it")
-    _held.add(descriptor)
-    return descriptor
-
-
-def _let_go(descriptor: int) -> None:
-    if descriptor in _held:
-        _held.discard(descriptor)
-        with suppress(OSError):
-            os.close(descriptor)
 
 
 def _past_the_dead(path: Path, descriptor: int, what: str, break_lock: bool) -> tuple[int, bool | None]:
@@ -174,15 +115,17 @@ def _past_the_dead(path: Path, descriptor: int, what: str, break_lock: bool) -> 
         raise _refusal(path, what, None, Finding(False, ""))
     finding = look_for(owner, lock_is_free=False)
     if is_of_this_machine(owner):
+        if finding.is_gone and comes_free(descriptor):
+            return descriptor, True
         why = "it has ended, but what it began goes on" if finding.is_gone else finding.why
         raise _refusal(path, what, owner, Finding(False, why))
     if not (finding.is_gone or break_lock):
         raise _refusal(path, what, owner, finding)
     path.unlink(missing_ok=True)
-    _let_go(descriptor)
-    descriptor, is_free = _flock(path)
+    let_go(descriptor)
+    descriptor, is_free = flock(path)
     if is_free is False:
-        _let_go(descriptor)
+        let_go(descriptor)
         raise _refusal(path, what, _patiently(path), Finding(False, ""))
     return descriptor, is_free
 
