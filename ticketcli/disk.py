@@ -12,10 +12,11 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
-from ticketcli.errors import CorruptError, InputMissing, NoSpaceError, TicketError
+from ticketcli.errors import CorruptError, InputMissing, NoSpaceError, TicketError, UsageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_WORDS = ("No space left", "Disk quota exceeded", "File too large")  # as other libraries wrap them
@@ -84,6 +85,26 @@ def read_regular(path: Path, *, limit: int) -> bytes:
     if len(found) > limit:
         raise CorruptError(f"the file has more than the {limit:,} bytes that it may have", where=str(path))
     return found
+
+
+def opened_to_append(path: Path) -> FileIO:
+    """A regular file, made if it is not there, open for writing at its end and unbuffered, so that errors come at once.
+
+    Raises:
+        UsageError: there is something else, such as a link, which could lead out of the run folder.
+        NoSpaceError: the disk is full.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    refusal = UsageError("refusing to write to something that is no regular file", where=str(path), hint="move it away")
+    with space_errors(path):
+        try:
+            descriptor = os.open(path, flags, 0o666)
+        except OSError as error:
+            raise refusal if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO) else error from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise refusal
+    return FileIO(descriptor, "ab")
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

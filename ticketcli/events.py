@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from ticketcli.disk import space_errors
+from ticketcli.disk import opened_to_append, space_errors
 from ticketcli.log import check_log, read_log
 from ticketcli.units import human_seconds
 
@@ -167,9 +167,8 @@ class JsonLines:
 
     def __init__(self, path: Path, *, every: int = 50, mirror: Mirror | None = None) -> None:
         self.path, self.every, self.mirror = path, every, mirror
-        with space_errors(path):
-            self.file = path.open("ab", buffering=0)  # unbuffered: a full disk is met where it can be told
-        self.offset = self.file.tell()
+        self.file = opened_to_append(path)
+        self.offset = self.file.seek(0, os.SEEK_END)
         self._sha = check_log(path, self.offset)
 
     def on(self, event: Event) -> None:
