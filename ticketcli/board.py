@@ -6,15 +6,16 @@ shows what an uninterrupted one shows.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ticketcli.errors import UsageError
+from ticketcli.log import read_log
 
 FOLDER = "tensorboard"
 _PREFIX = "events.out.tfevents."  # by which TensorBoard knows its files
@@ -146,6 +147,5 @@ def mirror_finished(step_folder: Path, metrics: Path) -> None:
     made = [path.stat().st_mtime_ns for path in (step_folder / FOLDER).glob(f"{_PREFIX}*")]
     if made and max(made) >= metrics.stat().st_mtime_ns:
         return
-    board = Board(step_folder)
-    board.restart(json.loads(line) for line in metrics.read_text().splitlines())
-    board.close()
+    with closing(Board(step_folder)) as board:
+        board.restart(read_log(metrics))

@@ -18,6 +18,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_MOST = 50  # errors shown at once
+_LONGEST = 2000  # characters of a part of a message
+
+
+def _printable(text: str) -> str:
+    """Names and values come from files that anybody may have written: none moves the cursor or fills the screen."""
+    shown = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 4 :]}"
+    return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in shown)
+
 
 class TicketError(Exception):
     """What went wrong, where, and what to do about it."""
@@ -31,11 +40,11 @@ class TicketError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        lines = [self.what]
+        lines = [_printable(self.what)]
         if self.where:
-            lines.append(f"   at: {self.where}")
+            lines.append(f"   at: {_printable(self.where)}")
         if self.hint:
-            lines.append(f"  try: {self.hint}")
+            lines.append(f"  try: {_printable(self.hint)}")
         return "\n".join(lines)
 
 
@@ -53,7 +62,12 @@ class UsageErrors(UsageError):
         super().__init__("; ".join(error.what for error in self.errors))
 
     def __str__(self) -> str:
-        return "\n".join(str(error) for error in self.errors)
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """Each error as text; where there are very many, the first of them and how many more."""
+        more = len(self.errors) - _MOST
+        return [str(error) for error in self.errors[:_MOST]] + ([f"{more:,} more of the kind"] if more > 0 else [])
 
 
 class StaleError(TicketError):

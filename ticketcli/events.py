@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from ticketcli.disk import opened_to_append, space_errors
+from ticketcli.log import check_log, read_log
 from ticketcli.units import human_seconds
 
 SCHEMA = 1
@@ -158,13 +161,15 @@ class Mirror(Protocol):
 class JsonLines:
     """`metrics.jsonl`: one line an event, the truth that everything else mirrors.
 
-    `offset` is where the file ends; a resumed run cuts it back to the offset in its saved state, so that the
-    file is that of an uninterrupted run.
+    `offset` is where the file ends and `sha256` the digest of all that it holds; a resumed run cuts it back to the
+    offset in its saved state, so that the file is that of an uninterrupted run.
     """
 
     def __init__(self, path: Path, *, every: int = 50, mirror: Mirror | None = None) -> None:
         self.path, self.every, self.mirror = path, every, mirror
-        self.file = path.open("ab")
+        self.file = opened_to_append(path)
+        self.offset = self.file.seek(0, os.SEEK_END)
+        self._sha = check_log(path, self.offset)
 
     def on(self, event: Event) -> None:
         """Write measurements, and of progress every fiftieth step and the last."""
@@ -184,23 +189,37 @@ class JsonLines:
             )
 
     def _write(self, line: dict[str, Any]) -> None:
-        self.file.write(json.dumps({"schema": SCHEMA, **line}, sort_keys=True).encode() + b"\n")
+        data = json.dumps({"schema": SCHEMA, **line}, sort_keys=True).encode() + b"\n"
+        with space_errors(self.path):
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self.file.write(rest) :]
+        self.offset += len(data)
+        self._sha.update(data)
         if self.mirror is not None:
             self.mirror.add(line)
 
     @property
-    def offset(self) -> int:
-        """The file's length in bytes, all written."""
-        self.file.flush()
-        return self.file.tell()
+    def sha256(self) -> str:
+        """Of all that the file holds."""
+        return str(self._sha.hexdigest())
 
-    def cut(self, offset: int) -> None:
-        """Forget everything after `offset` bytes."""
-        self.file.flush()
+    def sync(self) -> None:
+        """Make what was written durable."""
+        with space_errors(self.path):
+            os.fsync(self.file.fileno())
+
+    def cut(self, offset: int, sha256: str = "") -> None:
+        """Forget everything after `offset` bytes.
+
+        Raises:
+            CorruptError: there are fewer, or they are not those that `sha256` is of.
+        """
+        self._sha = check_log(self.path, offset, sha256)
         self.file.truncate(offset)
-        self.file.seek(0, 2)
+        self.offset = self.file.seek(0, os.SEEK_END)
         if self.mirror is not None:
-            self.mirror.restart(json.loads(line) for line in self.path.read_text().splitlines())
+            self.mirror.restart(read_log(self.path))
 
     def close(self) -> None:
         """Close the file."""

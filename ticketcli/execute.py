@@ -20,13 +20,15 @@ from ticketcli.canon import digest
 from ticketcli.data.sources import Sources
 from ticketcli.errors import CorruptError, NothingToResume, StaleError, Stopped
 from ticketcli.events import Event, JsonLines, Listener, Measured, Note, PlainLines, listeners
+from ticketcli.log import check_log
 from ticketcli.machine import Speedometer, environment, peak_memory, pick_device
 from ticketcli.plan import Step
 from ticketcli.stage import StageSpec, Unit
 from ticketcli.stages.job import Job
 from ticketcli.store.atomic import write_bytes, write_json
 from ticketcli.store.codec import read_mask, write_mask
-from ticketcli.store.lock import locked
+from ticketcli.store.generations import Generations
+from ticketcli.store.lock import Held, locked
 from ticketcli.store.manifest import Artifact, FileRecord, Manifest, UnitRecord, write_manifest
 from ticketcli.store.run_folder import FOREIGN, STATE, Run
 from ticketcli.tensors.files import read_checkpoint, read_state, write_checkpoint, write_state
@@ -34,7 +36,15 @@ from ticketcli.tensors.foreign import read_weights
 from ticketcli.training.yields import Loaded, Output, Produced, Snapshot, State
 from ticketcli.units import human_bytes
 
-_GENERATIONS = 2
+
+@dataclass(frozen=True)
+class _Saved:
+    """A saved state, the seconds that it took, and the length and digest of `metrics.jsonl` when it was saved."""
+
+    state: State
+    seconds: float
+    log_end: int
+    log_sha256: str
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,7 @@ class Options:
         quiet: no progress.
         sources: where image sets lie, and how they are read.
         tensorboard: whether the metrics are mirrored for TensorBoard.
+        break_lock: whether the lock of another machine's process is broken unasked.
     """
 
     device: str = "auto"
@@ -56,6 +67,7 @@ class Options:
     quiet: bool = False
     sources: Sources = field(default_factory=Sources)
     tensorboard: bool = False
+    break_lock: bool = False
 
 
 class StopRequest:
@@ -96,14 +108,16 @@ def execute(
         StaleError, NothingToResume: `resume` is must and there is nothing that may be continued.
         Stopped: a signal came; the state is saved.
     """
-    with locked(run.lock_path(name), what=name):
+    with locked(run.lock_path(name), what=name, break_lock=options.break_lock) as held:
+        if held.broken:
+            speak(f"{name}: the lock of another is broken ({held.broken})")
         step = plan()  # again, now that nobody else can change it
         if step.state == "fresh" and options.resume != "never":
             return step
         _refuse(run, step, options)
         if options.resume == "never":
             step = replace(step, state="missing", done=(), todo=(*step.done, *step.todo))
-        _Execution(run, step, options, stop, speak).go()
+        _Execution(run, step, options, stop, speak, held).go()
         return step
 
 
@@ -123,13 +137,15 @@ def _refuse(run: Run, step: Step, options: Options) -> None:
 class _Execution:
     """One stage, driven from its first open unit to its last."""
 
-    def __init__(self, run: Run, step: Step, options: Options, stop: StopRequest, speak: Callable[[str], None]) -> None:
-        self.run, self.step, self.options, self.stop, self.speak = run, step, options, stop, speak
+    def __init__(
+        self, run: Run, step: Step, options: Options, stop: StopRequest, speak: Callable[[str], None], held: Held
+    ) -> None:
+        self.run, self.step, self.options, self.stop, self.speak, self.held = run, step, options, stop, speak, held
         self.folder = run.step_folder(step.name)
         self.device = pick_device(options.device)
         self.manifest = self._manifest()
         self.before: tuple[Artifact, ...] = self.manifest.units[step.done[-1].name].outputs if step.done else ()
-        self.states: list[Path] = []  # this unit's own saved states, oldest first
+        self.generations = Generations(self.folder / STATE, step.todo[0].name)
         self.speedometer = Speedometer()
         self.unit_started = time.monotonic()
         self.saved_at = time.monotonic()
@@ -166,12 +182,12 @@ class _Execution:
         be unusable leave what is there as it is.
         """
         anew = not self.step.done and self.step.state != "partial"
-        resume, offset = (None, None) if anew else self._resume_state()
-        events = runner_of(self.step.spec)(self._job(resume))
+        saved = None if anew else self._resume_state()
+        events = runner_of(self.step.spec)(self._job(saved.state if saved else None))
         with closing(events):  # whatever ends the step, the stage lets go of its workers
-            self._drive(events, anew, offset)
+            self._drive(events, anew, saved)
 
-    def _drive(self, events: Generator[Any, None, None], anew: bool, offset: int | None) -> None:
+    def _drive(self, events: Generator[Any, None, None], anew: bool, saved: _Saved | None) -> None:
         first = next(events)
         self._make_room(anew)
         (self.folder / STATE).mkdir(parents=True, exist_ok=True)
@@ -182,7 +198,7 @@ class _Execution:
             told = listeners(self.step.name, quiet=self.options.quiet, extra=[metrics])
             for listener in told:
                 stack.callback(listener.close)
-            metrics.cut(self._metrics_start() if offset is None else offset)
+            metrics.cut(*(self._finished_log() if saved is None else (saved.log_end, saved.log_sha256)))
             todo = list(self.step.todo)
             end = self.step.spec.units(self.step.recipe.config)[-1]  # of the step; fewer units may have been asked for
             for event in chain([first], events):
@@ -191,6 +207,8 @@ class _Execution:
                 elif isinstance(event, Produced):
                     self._commit(event, todo[0], metrics, told, last=todo[0] == end)
                     todo.pop(0)
+                    if todo:
+                        self.generations = Generations(self.folder / STATE, todo[0].name)
                     if self.stop.signal is not None and todo:
                         raise self._stopped(f"{event.unit} is finished")
                 else:
@@ -211,10 +229,10 @@ class _Execution:
                 self.speak(f"{self.step.name}: {', '.join(superseded)} no longer match; the old files are kept")
         self.manifest = self._manifest()
 
-    def _metrics_start(self) -> int:
-        """Where the metrics of the finished units end."""
-        ends = [int(unit.metrics.get("metrics_end", 0)) for unit in self.manifest.units.values()]
-        return max(ends, default=0)
+    def _finished_log(self) -> tuple[int, str]:
+        """Where the metrics of the finished units end, and the sha256 of all before."""
+        ends = [(unit.metrics_end, unit.metrics_sha256) for unit in self.manifest.units.values()]
+        return max(ends, default=(0, ""))
 
     # ------------------------------------------------------------------ inputs
 
@@ -252,50 +270,49 @@ class _Execution:
 
     # ------------------------------------------------------------------ state
 
-    def _resume_state(self) -> tuple[State | None, int | None]:
+    def _resume_state(self) -> _Saved | None:
         """The newest good state of the first open unit; a damaged one is passed over, and said so."""
         unit = self.step.todo[0]
-        key = self.step.key(unit, self.before)
-        found: tuple[State, int] | None = None
-        for path in sorted((self.folder / STATE).glob(f"{unit.name}-*.safetensors"), reverse=True):
-            try:
-                tree, about = read_state(path)
-            except CorruptError as error:
-                self.speak(f"{self.step.name}: {path.name} is damaged ({error.what}); falling back to the one before")
-                continue
-            if about.get("key") != key:
-                self.speak(f"{self.step.name}: {path.name} belongs to another config and is left alone")
-                continue
-            self.states.insert(0, path)
-            if found is None:
-                found = tree, int(about["metrics_offset"])
-                self.spent = float(about["seconds"])
-                self.speak(f"{self.step.name}: resume: {unit.name}, step {tree['iteration']}, verified")
+        found = self.generations.recall(lambda path: self._read_saved(path, unit), self._say)
         if found is not None:
-            return found
-        if self.step.done:
-            self.speak(f"{self.step.name}: resume: {len(self.step.done)} done, next is {unit.name}")
-        return None, None
+            self.spent = found.seconds
+            self._say(f"resume: {unit.name}, step {found.state['iteration']}, verified")
+        elif self.step.done:
+            self._say(f"resume: {len(self.step.done)} done, next is {unit.name}")
+        return found
+
+    def _say(self, text: str) -> None:
+        self.speak(f"{self.step.name}: {text}")
+
+    def _read_saved(self, path: Path, unit: Unit) -> _Saved | None:
+        state, about = read_state(path)
+        if about.get("key") != self.step.key(unit, self.before):
+            return None
+        try:
+            log = int(about["metrics_offset"]), str(about.get("metrics_sha256", ""))
+            found = _Saved({**state, "iteration": int(state["iteration"])}, float(about["seconds"]), *log)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptError(f"it lacks what every state has: {error!r}", where=str(path)) from None
+        check_log(self.run.metrics_path(self.step.name), found.log_end, found.log_sha256)
+        return found
 
     def _maybe_save(self, snapshot: Snapshot, unit: Unit, metrics: JsonLines) -> None:
         due = time.monotonic() - self.saved_at >= self.options.save_every
         if not due and self.stop.signal is None:
             return
         state = snapshot.capture()
-        folder = self.folder / STATE
-        existing = sorted(folder.glob(f"{unit.name}-*.safetensors"))
-        serial = int(existing[-1].stem.rpartition("-")[2]) + 1 if existing else 1
+        metrics.sync()
         about = {
             "unit": unit.name,
             "key": self.step.key(unit, self.before),
             "metrics_offset": metrics.offset,
+            "metrics_sha256": metrics.sha256,
             "seconds": self.spent + time.monotonic() - self.unit_started,
         }
-        path = folder / f"{unit.name}-{serial:09d}.safetensors"
-        write_state(path, state, about=about, check=lambda temporary: read_state(temporary) and None)
-        self.states.append(path)
-        while len(self.states) > _GENERATIONS:  # the new one is written and verified; only own states are deleted
-            self.states.pop(0).unlink(missing_ok=True)
+        self.held.check()
+        self.generations.commit(
+            lambda path: write_state(path, state, about=about, check=lambda temporary: read_state(temporary) and None)
+        )
         self.saved_at = time.monotonic()
         if self.stop.signal is not None:
             raise self._stopped(f"{unit.name}, step {state['iteration']} is saved")
@@ -313,13 +330,13 @@ class _Execution:
         outputs = tuple(self._write(output, produced) for output in produced.outputs)
         for listener in told:
             listener.on(Measured("unit", {"unit": unit.name, **produced.metrics}))
-        metrics_end = metrics.offset
-        os.fsync(metrics.file.fileno())
+        metrics.sync()
         speed = self.speedometer.read()
         record = UnitRecord(
             key=self.step.key(unit, self.before),
             outputs=outputs,
-            metrics={**produced.metrics, "metrics_end": metrics_end},
+            metrics={**produced.metrics, "metrics_end": metrics.offset},
+            metrics_sha256=metrics.sha256,
             seconds=round(self.spent + time.monotonic() - self.unit_started, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             environment=environment(self.device) | ({} if speed is None else {"images_per_second": speed}),
@@ -330,9 +347,9 @@ class _Execution:
                 "status": "done" if last else "partial",
             }
         )
+        self.held.check()
         write_manifest(self.folder, self.manifest)
-        while self.states:
-            self.states.pop().unlink(missing_ok=True)
+        self.generations.drop()
         self.before, self.spent = outputs, 0.0
         self.unit_started = self.saved_at = time.monotonic()
         for listener in told:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from ticketcli.canon import digest
-from ticketcli.errors import CorruptError, InputMissing, MismatchError, TicketError, UsageError, did_you_mean
+from ticketcli.errors import CorruptError, InputMissing, MismatchError, UsageError, did_you_mean
 from ticketcli.recipe.config import Reference
 from ticketcli.recipe.recipe import Recipe, RecipeStep, Ref
 from ticketcli.stage import STAGES, StageSpec, Unit
+from ticketcli.store.generations import Generations
 from ticketcli.store.manifest import Artifact, FileRecord, Manifest, differences
 from ticketcli.store.run_folder import FOREIGN, STATE, Run, adopt
 from ticketcli.store.tensorfile import read_header
@@ -164,11 +165,11 @@ def _judge(
 
 def saved_state(folder: Path, unit: Unit, key: str) -> Path | None:
     """The newest saved state of a unit that was made for this key and has a readable header, or None."""
-    for path in sorted((folder / STATE).glob(f"{unit.name}-*.safetensors"), reverse=True):
+    for path in Generations(folder / STATE, unit.name).newest_first():
         try:
             if read_header(path).metadata.get("about", {}).get("key") == key:
                 return path
-        except CorruptError:
+        except (CorruptError, InputMissing):
             continue
     return None
 
@@ -284,8 +285,18 @@ def _foreign(role: str, ref: Ref, own: Manifest | None) -> Artifact:
 
 def default_output(manifest: Manifest) -> str:
     """The output that a finished step's bare name stands for, such as the last round's."""
-    spec = STAGES[manifest.stage]
+    spec = _known_stage(manifest)
     return spec.default_output(spec.config.parse(manifest.config, where=manifest.step))
+
+
+def _known_stage(manifest: Manifest) -> StageSpec:
+    if manifest.stage not in STAGES:
+        raise UsageError(
+            f"'{manifest.step}' was made by the stage '{manifest.stage}', which this version does not have",
+            where=manifest.step,
+            hint=f"use ticketcli {manifest.code_version} or later",
+        )
+    return STAGES[manifest.stage]
 
 
 def _find(name: str, producer: Step | None, manifest: Manifest | None, ref: Ref) -> Artifact:
@@ -370,7 +381,8 @@ def find_by_kind(run: Run, kinds: tuple[str, ...], *, role: str, skip: str) -> s
         found = []
         for name in run.steps():
             manifest = run.manifest(name)
-            if name != skip and manifest and STAGES[manifest.stage].kind == kind and manifest.units:
+            spec = STAGES.get(manifest.stage) if manifest else None
+            if name != skip and spec is not None and spec.kind == kind and manifest and manifest.units:
                 found.append(name)
         if len(found) == 1:
             return found[0]
@@ -386,22 +398,3 @@ def find_by_kind(run: Run, kinds: tuple[str, ...], *, role: str, skip: str) -> s
         where=str(run.root),
         hint=f"make one with 'ticket {maker}', or name a file with --{role}",
     )
-
-
-def check_files(run: Run, name: str, *, thorough: bool) -> list[TicketError]:
-    """Check every file that a step wrote; returns what is wrong. Values that are another step's are checked there."""
-    problems: list[TicketError] = []
-    try:
-        manifest = run.manifest(name)
-    except CorruptError as error:
-        return [error]
-    folder = run.step_folder(name)
-    for artifact in (manifest.artifacts() if manifest else {}).values():
-        for file in artifact.files.values():
-            if file.path.startswith(".."):
-                continue
-            try:
-                file.check(folder, thorough=thorough)
-            except TicketError as error:
-                problems.append(error)
-    return problems

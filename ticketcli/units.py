@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ticketcli.errors import UsageError
 
-_FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(ep|it)")
+_FORM = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*(ep|it)")
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ def test_scalars_are_read_as_people_mean_them(text, value):
     [
         ("a: 1\nb: 2\na: 3", "'a' is given twice"),
         ("a: &x [1, 2]\nb: *x", "aliases"),
-        ("a: !!python/object/apply:os.system [id]", "not usable YAML"),
-        ("a: !!python/name:os.system ''", "not usable YAML"),
+        ("a: !!python/object/apply:os.system [id]", "tags"),
+        ("a: !!python/name:os.system ''", "tags"),
         ("a: [1, 2", "not usable YAML"),
         ("? [1, 2]\n: 3", "cannot be a key"),
         ("a: b: c", "not usable YAML"),

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ticketcli import __version__
 from ticketcli.cli.completion import is_completing, run_for_shell
-from ticketcli.errors import TicketError
+from ticketcli.errors import TicketError, UsageErrors
 
 PIPELINE, RUNS, FILES = "The pipeline, in order", "Runs", "Files and recipes"
 
@@ -34,7 +34,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("doctor", "Check the machine, the file system and the space before a run has to.", FILES),
     "data": ("data", "Check a set with outlined objects; write one out in COCO's format.", FILES),
     "masks": ("masks", "Compare masks, and what chance explains of their overlap; join them.", FILES),
-    "verify": ("verify", "Hash every file of a run again and compare with what was written.", FILES),
+    "verify": ("verify", "Read every file of a run again and compare with what was written.", FILES),
+    "gc": ("gc", "List what a run no longer needs, and delete it if you say yes.", FILES),
     "recipes": ("recipes", "List, show or copy the recipes that come with ticketcli.", FILES),
     "validate": ("validate", "Check a recipe and show all that is wrong with it at once.", FILES),
 }
@@ -113,8 +114,7 @@ def leave(error: TicketError) -> None:
     """Print an error to stderr and exit with its code."""
     text = str(error)
     word = "stopped" if error.code == 75 else "error"
-    several: Any = getattr(error, "errors", None)
-    for one in several if several else [text]:
+    for one in error.lines() if isinstance(error, UsageErrors) else [text]:
         print(f"{word}: {one}", file=sys.stderr)
     sys.exit(error.code)
 

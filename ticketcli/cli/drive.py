@@ -25,6 +25,7 @@ def drive(
     quiet: bool,
     sources: Sources,
     tensorboard: bool = False,
+    break_lock: bool = False,
     last: bool = True,
 ) -> None:
     """Plan a step, and execute it unless it is fresh.
@@ -58,7 +59,7 @@ def drive(
     from ticketcli.execute import Options, StopRequest, execute  # torch is loaded here, and only here
 
     with StopRequest().listening() as stop:
-        options = Options(device, resume, save_every, quiet, sources, tensorboard)
+        options = Options(device, resume, save_every, quiet, sources, tensorboard, break_lock)
         execute(run, name, plan, options, stop, speak=speak)
         if stop.signal is not None and not last:
             raise Stopped(f"{stop.signal.name}: {name} is finished", hint="the same command continues")

@@ -12,11 +12,15 @@ import typer
 from ticketcli.cli import process
 from ticketcli.cli.completion import outputs
 from ticketcli.cli.target import find_target
+from ticketcli.disk import parse_json, read_regular
+from ticketcli.errors import CorruptError
 from ticketcli.store.codec import KIND, read_mask
 from ticketcli.store.manifest import Artifact
 from ticketcli.store.run_folder import Run
 from ticketcli.store.tensorfile import content_digest, read_header
 from ticketcli.units import human_bytes
+
+_LIMIT = 64_000_000  # bytes
 
 
 def command(name: str) -> Any:
@@ -65,10 +69,20 @@ def _describe_output(output: Artifact, folder: Path) -> dict[str, Any]:
         if path.suffix == ".safetensors":
             found[role] = describe(path)
             continue
-        values = json.loads(path.read_text())
+        values = _values(path)
         found[role] = {"file": str(path), "size": human_bytes(record.size), "bytes": record.size,
                        "kind": output.kind, "content": record.content, "values": values}  # fmt: skip
     return {"output": output.name, "kind": output.kind, "files": found}
+
+
+def _values(path: Path) -> dict[str, Any]:
+    try:
+        values = parse_json(read_regular(path, limit=_LIMIT))
+        if not isinstance(values, dict):
+            raise ValueError("it is no JSON object")
+    except ValueError as error:
+        raise CorruptError(f"cannot use this file: {error}", where=str(path)) from None
+    return values
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -64,6 +64,14 @@ SkipBadOption = Annotated[
     typer.Option("--skip-bad", help="Short for --data.broken skip: leave out what is broken, and list it."),
 ]
 DATA_DIR = Path("data")
+BreakLockOption = Annotated[
+    bool,
+    typer.Option(
+        "--break-lock",
+        help="Take over from a process on another machine that you know to be gone.",
+        rich_help_panel=_PANEL,
+    ),
+]
 TensorBoardOption = Annotated[
     bool,
     typer.Option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -11,10 +11,13 @@ from importlib.resources.abc import Traversable
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from ticketcli.errors import CorruptError, InputMissing, did_you_mean
+from ticketcli.disk import read_regular
+from ticketcli.errors import CorruptError, InputMissing, TicketError, UsageError, did_you_mean
 from ticketcli.recipe.recipe import Recipe, parse_recipe
+from ticketcli.recipe.strict_yaml import LONGEST
 from ticketcli.stage import STAGES
 from ticketcli.store.run_folder import RECIPE, Run
+from ticketcli.store.seal import read_sealed
 
 
 def shipped() -> dict[str, Traversable]:
@@ -33,7 +36,10 @@ def read_recipe(name: str) -> tuple[str, str]:
     """
     path = Path(name)
     if path.is_file():
-        return path.read_text(), str(path)
+        try:
+            return read_regular(path, limit=4 * LONGEST).decode(), str(path)
+        except UnicodeDecodeError as error:
+            raise UsageError(f"a recipe is UTF-8 text; byte {error.start} is not", where=str(path)) from None
     known = shipped()
     if name in known:
         return known[name].read_text(), name
@@ -90,15 +96,19 @@ def saved_source(run: Run) -> RecipeSource | None:
         CorruptError: it is there but cannot be read.
     """
     path = run.root / RECIPE
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     try:
-        saved = json.loads(path.read_text())
-        return RecipeSource(saved["text"], saved["source"], tuple(saved["overrides"]), tuple(saved["drops"]))
-    except (ValueError, KeyError, TypeError) as error:
+        saved = read_sealed(path, limit=16 * LONGEST)
+        text, source, overrides, drops = (saved[name] for name in ("text", "source", "overrides", "drops"))
+        if set(map(type, (text, source, *overrides, *drops))) != {str} or len(saved) != 4:
+            raise TypeError("a field is not as expected")
+    except (CorruptError, InputMissing, KeyError, TypeError) as error:
+        what = error.what if isinstance(error, TicketError) else repr(error)
         raise CorruptError(
-            f"the saved recipe is damaged: {error!r}", where=str(path), hint="run the recipe again"
+            f"the saved recipe is damaged: {what}", where=str(path), hint="run the recipe again"
         ) from None
+    return RecipeSource(text, source, tuple(overrides), tuple(drops))
 
 
 def saved_recipe(run: Run) -> Recipe | None:

@@ -55,6 +55,7 @@ def run_recipe(
             rich_help_panel="Process",
         ),
     ] = None,
+    break_lock: process.BreakLockOption = False,
     dry_run: process.DryRunOption = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Measure a few steps; print time, disk and memory of the rest.")
@@ -115,6 +116,7 @@ def run_recipe(
             quiet=quiet,
             sources=Sources(data_dir, download, workers),
             tensorboard=tensorboard,
+            break_lock=break_lock,
             last=position == len(todo),
         )
     if not quiet:

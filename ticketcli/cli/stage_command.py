@@ -69,6 +69,7 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         ("workers", process.WorkersOption, None),
         *([("skip_bad", process.SkipBadOption, False)] if _BROKEN in fields else []),
         ("tensorboard", process.TensorBoardOption, False),
+        ("break_lock", process.BreakLockOption, False),
         ("dry_run", process.DryRunOption, False),
         ("as_json", process.JsonOption, False),
         ("quiet", process.QuietOption, False),
@@ -163,6 +164,7 @@ def _run(
     download: bool,
     workers: int | None,
     tensorboard: bool,
+    break_lock: bool,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -192,6 +194,7 @@ def _run(
         quiet=quiet,
         sources=Sources(data_dir, download, workers),
         tensorboard=tensorboard,
+        break_lock=break_lock,
     )
     if dry_run:
         return

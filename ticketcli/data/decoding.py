@@ -7,6 +7,7 @@ JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 of its scale, which i
 
 from __future__ import annotations
 
+import stat
 import warnings
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from torch import Tensor
 from ticketcli.errors import CorruptError, InputMissing, TicketError
 
 _SPARE = 4  # a reduced JPEG keeps this many times the size that is shown: above 0.08 ** -0.5, the smallest crop's
+# What image sets are made of, whatever the files are called. PIL knows more, and hands PostScript to Ghostscript.
+_FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
 _GREY_16 = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 SKIP_HINT = "mend or delete it, or leave such files out with data.broken: skip"
 
@@ -32,7 +35,7 @@ def decode(path: Path, size: int) -> Tensor:
 
     Raises:
         InputMissing: no such file, or it may not be read.
-        CorruptError: empty, truncated, damaged, not an image, or with more pixels than PIL's limit allows.
+        CorruptError: empty, truncated, damaged, not an image of a known format, or with more pixels than PIL allows.
     """
     try:
         with warnings.catch_warnings():
@@ -66,8 +69,13 @@ def decode_labels(path: Path, size: tuple[int, int], n_classes: int = 256) -> Te
         CorruptError: it cannot be decoded, does not hold one byte a pixel, has another size, or values of no class.
     """
     try:
-        with Image.open(path) as image:
+        _refuse_odd(path)
+        with Image.open(path, formats=_FORMATS) as image:
+            if (image.height, image.width) != size:  # told by the header, before anything is decoded
+                raise _other_size((image.height, image.width), size, path)
             mode, labels = image.mode, np.array(image)
+    except TicketError:
+        raise
     except (FileNotFoundError, PermissionError) as error:
         raise InputMissing(f"cannot read a label image: {error.strerror}", where=str(path)) from None
     except MemoryError:
@@ -78,8 +86,7 @@ def decode_labels(path: Path, size: tuple[int, int], n_classes: int = 256) -> Te
     if mode not in ("L", "P"):
         raise CorruptError(f"a label image has colours of kind {mode}, not one byte a pixel", where=str(path))
     if labels.shape != size:
-        here, there = (f"{width} x {height}" for height, width in (labels.shape, size))
-        raise CorruptError(f"a label image is {here} pixels, its image {there}", where=str(path))
+        raise _other_size(labels.shape, size, path)
     strange = (labels >= n_classes) & (labels != 255)
     if strange.any():
         hint = f"there are {n_classes} classes, counted from 0; 255 is for what has none"
@@ -87,10 +94,22 @@ def decode_labels(path: Path, size: tuple[int, int], n_classes: int = 256) -> Te
     return torch.from_numpy(labels)
 
 
-def _decode(path: Path, size: int) -> Tensor:
-    if path.stat().st_size == 0:
+def _other_size(found: tuple[int, ...], wanted: tuple[int, int], path: Path) -> CorruptError:
+    here, there = (f"{width} x {height}" for height, width in (found, wanted))
+    return CorruptError(f"a label image is {here} pixels, its image {there}", where=str(path))
+
+
+def _refuse_odd(path: Path) -> None:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise CorruptError("an image is no regular file", where=str(path), hint=SKIP_HINT)
+    if status.st_size == 0:
         raise CorruptError("an image file is empty", where=str(path), hint=SKIP_HINT)
-    with Image.open(path) as image:
+
+
+def _decode(path: Path, size: int) -> Tensor:
+    _refuse_odd(path)
+    with Image.open(path, formats=_FORMATS) as image:
         if image.format == "JPEG":
             _reduce(image, size * _SPARE)
         image.load()

@@ -12,7 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 from ticketcli.errors import UsageError, UsageErrors, did_you_mean
 from ticketcli.units import Duration as _Duration
 
-_RANGE = re.compile(r"\s*(\d+)\s*-\s*(\d+)\s*")
+_RANGE = re.compile(r"\s*(\d{1,18})\s*-\s*(\d{1,18})\s*")
+_MOST_CLASSES = 1_000_000
 
 
 def _parse_duration(value: object) -> _Duration:
@@ -34,6 +35,8 @@ def _as_classes(value: object) -> object:
         match = _RANGE.fullmatch(part) if isinstance(part, str) else None
         if match is not None and int(match[1]) > int(match[2]):
             raise ValueError(f"the range {part} runs backwards; write {match[2]}-{match[1]}")
+        if match is not None and int(match[2]) - int(match[1]) + len(numbers) >= _MOST_CLASSES:
+            raise ValueError(f"with the range {part} there are more than {_MOST_CLASSES:,} classes")
         numbers += range(int(match[1]), int(match[2]) + 1) if match is not None else [part]
     return tuple(numbers)
 

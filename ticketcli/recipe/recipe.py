@@ -12,6 +12,7 @@ from ticketcli.canon import digest
 from ticketcli.errors import InputMissing, UsageError, UsageErrors, did_you_mean
 from ticketcli.recipe.configs import StageConfig
 from ticketcli.recipe.for_each import (
+    MOST_STEPS,
     Axis,
     Label,
     Variables,
@@ -29,6 +30,7 @@ from ticketcli.recipe.tables import TableConfig, check_table, parse_tables, wher
 
 SCHEMA = 1
 STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_LONGEST_CHAIN = 100  # of steps of which each refers to the next
 _TOP = ("schema", "about", "for_each", "defaults", "steps", "report")
 _WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt", ".th")
 
@@ -217,6 +219,10 @@ class _Expansion:
             self.broken.add(group)
             self.errors.append(UsageError(f"steps refer to each other in a circle: {circle}", where=f"steps.{group}"))
             return []
+        if len(self.under_way) >= _LONGEST_CHAIN:
+            raise UsageError(
+                f"a chain of more than {_LONGEST_CHAIN} steps that refer to each other", where=f"steps.{group}"
+            )
         self.under_way.append(group)
         made: list[RecipeStep] = []
         try:
@@ -287,6 +293,8 @@ class _Expansion:
 
     def _instance(self, group: str, stage: str, values: dict[str, Any], variables: Variables) -> RecipeStep:
         where, name, config_type = f"steps.{group}", step_name(group, variables), self.configs[stage]
+        if len(self.names) >= MOST_STEPS:
+            raise UsageError(f"more than {MOST_STEPS:,} steps", where=where, hint="make several recipes of it")
         check_name(name, self.names, where)
         self.names[name.casefold()] = name
         refs: dict[str, Ref] = {}

@@ -1,7 +1,7 @@
 """YAML as recipes need it: no duplicate keys, no aliases, no tags, and ``1e-4`` is a number.
 
-PyYAML keeps the last of two equal keys, expands alias bombs and reads ``1e-4`` as a string; each of these has
-silently changed somebody's experiment.
+PyYAML keeps the last of two equal keys, expands alias bombs, reads ``1e-4`` as a string, ``010`` as 8 and ``1:30`` as
+90; each of these has silently changed somebody's experiment. Base 60 also takes hours over a line of a million digits.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from ticketcli.errors import UsageError
 _FLOAT = re.compile(  # anchored: the resolver asks only whether it matches at the start
     r"[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\.\d[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+)\Z"
 )
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][\d_]{0,99})\Z")  # decimal; what is longer is no number but a mistake
+LONGEST = 1_000_000  # characters of a document: hundreds of times the longest recipe, and seconds to parse
 
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader without its surprises."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own class attribute)
-        first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith((":float", ":timestamp"))]
+        first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith((":float", ":int", ":timestamp"))]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -30,6 +32,9 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.events.AliasEvent):
             event = self.peek_event()  # type: ignore[no-untyped-call]
             raise _error("aliases (*name) are not allowed", event, "write the value out")
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "tag", None) is not None:
+            raise _error(f"tags ({event.tag}) are not allowed", event, "leave it out")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
@@ -44,6 +49,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INTEGER, list("-+0123456789"))
 
 
 def _error(what: str, at: Any, hint: str = "") -> UsageError:
@@ -54,8 +60,10 @@ def load_yaml(text: str, *, where: str = "") -> object:
     """Parse one YAML document into dicts, lists, strings, numbers, booleans and None.
 
     Raises:
-        UsageError: not YAML, or a duplicate key, an alias or a tag; names the line.
+        UsageError: not YAML, too long, or a duplicate key, an alias or a tag; names the line.
     """
+    if len(text) > LONGEST:
+        raise UsageError(f"{len(text):,} characters of YAML, {LONGEST:,} are the most that is read", where=where)
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader: it names no Python objects
     except UsageError as error:
@@ -68,4 +76,5 @@ def load_yaml(text: str, *, where: str = "") -> object:
         what = f"not usable YAML: {error.problem}"
         raise UsageError(what, where=", ".join(part for part in (where, place) if part)) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"not usable YAML: {str(error).splitlines()[0]}", where=where) from None
+        what = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).partition("\n")[0]
+        raise UsageError(f"not usable YAML: {what}", where=where) from None

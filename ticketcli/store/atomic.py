@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from ticketcli.canon import canonical
-from ticketcli.errors import NoSpaceError, TicketError, UsageError
+from ticketcli.disk import space_errors
+from ticketcli.errors import UsageError
+from ticketcli.store.host import temporary_name
 
 
 def _umask() -> int:
@@ -28,29 +28,6 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-@contextmanager
-def space_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into errors that say what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpaceError(
-                "no space left on the device",
-                where=str(path),
-                hint="free some space and run the same command again",
-            ) from None
-        raise TicketError(f"cannot write: {error.strerror}", where=str(path)) from error
-    except Exception as error:
-        if "No space left" in str(error):  # safetensors wraps the operating system's error
-            raise NoSpaceError(
-                "no space left on the device",
-                where=str(path),
-                hint="free some space and run the same command again",
-            ) from None
-        raise
-
-
 def write_atomic(path: Path, write: Callable[[Path], None], *, check: Callable[[Path], None] | None = None) -> None:
     """Let `write` fill a sibling temporary file, then put it in the place of `path`.
 
@@ -63,7 +40,7 @@ def write_atomic(path: Path, write: Callable[[Path], None], *, check: Callable[[
     """
     if path.is_symlink() or (path.exists() and not stat.S_ISREG(path.lstat().st_mode)):
         raise UsageError("refusing to replace something that is no regular file", where=str(path))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(temporary_name(path.name))
     with space_errors(path):
         try:
             write(temporary)

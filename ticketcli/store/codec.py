@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ticketcli.errors import CorruptError
-from ticketcli.store.atomic import write_atomic
 from ticketcli.store.mask import Mask
-from ticketcli.store.tensorfile import METADATA_KEY, metadata_for, read_header
+from ticketcli.store.tensorfile import METADATA_KEY, check_bytes, read_header, write_tensors
 
 KIND = "mask"
 
@@ -32,7 +33,7 @@ def unpack(packed: dict[str, NDArray[np.uint8]], shapes: dict[str, tuple[int, ..
         raise CorruptError("the mask's tensors and its recorded shapes have different names")
     arrays = {}
     for name, data in packed.items():
-        n = int(np.prod(shapes[name], dtype=np.int64))
+        n = math.prod(shapes[name])
         if data.dtype != np.uint8 or data.shape != ((n + 7) // 8,):
             raise CorruptError(
                 f"the mask has {data.size} bytes where its shape {shapes[name]} asks for {(n + 7) // 8}",
@@ -45,6 +46,12 @@ def unpack(packed: dict[str, NDArray[np.uint8]], shapes: dict[str, tuple[int, ..
     return Mask(arrays)
 
 
+def _shape(sides: Any) -> tuple[int, ...]:
+    if not isinstance(sides, list) or any(type(side) is not int or side < 0 for side in sides):
+        raise ValueError("a shape is a list of whole numbers")
+    return tuple(sides)
+
+
 def write_mask(path: Path, mask: Mask, about: dict[str, Any]) -> None:
     """Write `<name>.mask.safetensors` atomically; `about` goes beside the shapes and exact counts."""
     details = {
@@ -53,8 +60,7 @@ def write_mask(path: Path, mask: Mask, about: dict[str, Any]) -> None:
         "kept": mask.kept_by_name,
         "total": mask.total,
     }
-    metadata = metadata_for(KIND, details)
-    write_atomic(path, lambda temporary: save_file(pack(mask), temporary, metadata=metadata))
+    write_tensors(path, lambda to, metadata: save_file(pack(mask), to, metadata=metadata), kind=KIND, about=details)
 
 
 def read_mask(path: Path) -> tuple[Mask, dict[str, Any]]:
@@ -70,13 +76,16 @@ def read_mask(path: Path) -> tuple[Mask, dict[str, Any]]:
         raise CorruptError(
             f"expected a mask, this is {kind}", where=str(path), hint="mask files end in .mask.safetensors"
         )
+    check_bytes(path)
     about = dict(header.metadata["about"])
     try:
-        shapes = {str(name): tuple(int(side) for side in shape) for name, shape in about.pop("shapes").items()}
+        shapes = {name: _shape(sides) for name, sides in about.pop("shapes").items()}
         kept, total = about.pop("kept"), about.pop("total")
         mask = unpack(load_file(path), shapes)
     except CorruptError as error:
         raise CorruptError(error.what, where=f"{path}: {error.where}" if error.where else str(path)) from None
+    except SafetensorError as error:
+        raise CorruptError(f"cannot read: {error}", where=str(path)) from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CorruptError(f"the mask's {METADATA_KEY} metadata is not usable: {error!r}", where=str(path)) from None
     if mask.kept_by_name != kept or mask.total != total:

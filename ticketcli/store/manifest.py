@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ticketcli.canon import digest, file_sha256
+from ticketcli.disk import opened
 from ticketcli.errors import CorruptError, InputMissing
-from ticketcli.store.atomic import write_json
-from ticketcli.store.tensorfile import content_digest
+from ticketcli.store.seal import read_sealed, write_sealed
+from ticketcli.store.tensorfile import content_digest, read_header
 
 FORMAT = 1
 NAME = "manifest.json"
+OLD = ".old"  # where superseded generations lie, as .old/STEP/001
+_LIMIT = 64_000_000  # bytes: a thousand rounds take about two million
 
 
 class _Record(BaseModel):
@@ -26,16 +28,34 @@ class _Record(BaseModel):
 class FileRecord(_Record):
     """One file: its path relative to the step's folder, size in bytes, time of change, and both digests."""
 
-    path: str
-    size: int
+    path: str = Field(min_length=1)
+    size: int = Field(ge=0)
     mtime_ns: int
     sha256: str
     content: str
 
+    @field_validator("path")
+    @classmethod
+    def _stays_in_the_run(cls, path: str) -> str:
+        """A path out of the run folder is absolute, as those of adopted files are; a relative one never leads there."""
+        if "\0" in path:
+            raise ValueError("a path holds a zero byte")
+        if Path(os.path.normpath(path)).parts[:2] == (os.pardir, os.pardir):
+            raise ValueError(f"the path {path!r} leaves the run folder")
+        return path
+
     @classmethod
     def of(cls, path: Path, *, base: Path) -> FileRecord:
-        """Measure a file as it lies on disk."""
-        stat = path.stat()
+        """Measure a file as it lies on disk.
+
+        Raises:
+            InputMissing: no such file.
+            CorruptError: no regular file, or tensors in it that cannot be used.
+        """
+        with opened(path) as file:
+            stat = os.fstat(file.fileno())
+        if path.suffix == ".safetensors":
+            read_header(path)
         sha = file_sha256(path)
         content = content_digest(path) if path.suffix == ".safetensors" else sha
         return cls(
@@ -47,7 +67,9 @@ class FileRecord(_Record):
         )
 
     def locate(self, base: Path) -> Path:
-        """The file's path, given the step's folder."""
+        """The file's path, given the step's folder, or that of an old generation, whose neighbours are the step's."""
+        if self.path.startswith(os.pardir) and base.absolute().parent.parent.name == OLD:
+            base = base.absolute().parents[2] / base.absolute().parent.name
         return (base / self.path).resolve()
 
     def check(self, base: Path, *, thorough: bool) -> None:
@@ -95,7 +117,10 @@ class Artifact(_Record):
 
 
 class UnitRecord(_Record):
-    """One finished unit of work, such as a pruning round: its key, what it made and what it measured."""
+    """One finished unit of work, such as a pruning round: its key, what it made and what it measured.
+
+    `metrics_sha256` is of the bytes of `metrics.jsonl` up to `metrics["metrics_end"]`; "" where it was not taken.
+    """
 
     key: str
     outputs: tuple[Artifact, ...]
@@ -103,6 +128,20 @@ class UnitRecord(_Record):
     seconds: float
     finished: str
     environment: dict[str, Any]
+    metrics_sha256: str = ""
+
+    @field_validator("metrics")
+    @classmethod
+    def _ends_somewhere(cls, metrics: dict[str, Any]) -> dict[str, Any]:
+        end = metrics.get("metrics_end", 0)
+        if type(end) is not int or end < 0:
+            raise ValueError("metrics_end is no number of bytes")
+        return metrics
+
+    @property
+    def metrics_end(self) -> int:
+        """Where in `metrics.jsonl` the unit ends, in bytes."""
+        return int(self.metrics.get("metrics_end", 0))
 
 
 class Manifest(_Record):
@@ -115,9 +154,16 @@ class Manifest(_Record):
     code_version: str
     config: dict[str, Any]
     config_digest: str
-    inputs: dict[str, Any]
+    inputs: dict[str, dict[str, Any]]
     units: dict[str, UnitRecord]
-    status: str
+    status: Literal["partial", "done"]
+
+    @field_validator("inputs")
+    @classmethod
+    def _names_files(cls, inputs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for record in inputs.get("files", {}).values():
+            FileRecord.model_validate(record)
+        return inputs
 
     def artifacts(self) -> dict[str, Artifact]:
         """Output name -> artifact, over all finished units."""
@@ -131,25 +177,28 @@ def read_manifest(folder: Path) -> Manifest | None:
         CorruptError: it is there but cannot be used.
     """
     path = folder / NAME
-    if not path.exists():
-        return None
+    hint = "restore it, or move the folder away and run the step again"
     try:
-        raw = json.loads(path.read_text())
-        if isinstance(raw, dict) and raw.get("format") != FORMAT:
+        raw = read_sealed(path, limit=_LIMIT)
+        if raw.get("format") != FORMAT:
             raise CorruptError(f"manifest format {raw.get('format')}, this version reads {FORMAT}", where=str(path))
         return Manifest.model_validate(raw)
-    except (ValueError, ValidationError) as error:
-        first = str(error).splitlines()[0]
-        raise CorruptError(
-            f"the manifest is damaged: {first}",
-            where=str(path),
-            hint="restore it, or move the folder away and run the step again",
-        ) from None
+    except InputMissing:
+        if not os.path.lexists(path):
+            return None
+        raise CorruptError("the manifest cannot be read", where=str(path), hint=hint) from None
+    except CorruptError as error:
+        raise CorruptError(f"the manifest is damaged: {error.what}", where=str(path), hint=hint) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        what = f"the manifest is damaged: {place}: {first['msg']}"
+        raise CorruptError(what, where=str(path), hint=hint) from None
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write it atomically: until this returns, nothing that the manifest newly names counts as done."""
-    write_json(folder / NAME, manifest.model_dump(mode="json"))
+    write_sealed(folder / NAME, manifest.model_dump(mode="json"))
 
 
 def differences(mapping: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

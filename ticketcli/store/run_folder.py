@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ticketcli.errors import CorruptError, InputMissing
-from ticketcli.store.atomic import sync_folder, write_json
-from ticketcli.store.manifest import Artifact, FileRecord, Manifest, read_manifest, write_manifest
+from ticketcli.errors import CorruptError, InputMissing, TicketError
+from ticketcli.store.atomic import sync_folder
+from ticketcli.store.manifest import NAME as MANIFEST
+from ticketcli.store.manifest import OLD, Artifact, FileRecord, Manifest, read_manifest, write_manifest
+from ticketcli.store.seal import read_sealed, write_sealed
 from ticketcli.store.tensorfile import read_header
 
 RECIPE = "recipe.json"
-OLD = ".old"
 LOCKS = ".locks"
 FOREIGN = "foreign"  # the kind of a file that this tool did not write
 STATE = "state"
 METRICS = "metrics.jsonl"
+_RECIPE_LIMIT = 2**26  # bytes
 _GENERATION = re.compile(r"\d{3,}")
 
 
@@ -46,10 +48,10 @@ class Run:
         return read_manifest(self.step_folder(step))
 
     def steps(self) -> list[str]:
-        """The names of the steps that have a manifest."""
+        """The names of the steps that have a manifest, or something in its place."""
         if not self.root.is_dir():
             return []
-        return sorted(path.name for path in self.root.iterdir() if (path / "manifest.json").is_file())
+        return sorted(path.name for path in self.root.iterdir() if os.path.lexists(path / MANIFEST))
 
     def save_recipe(self, text: str, *, source: str, overrides: Sequence[str], drops: Sequence[str]) -> None:
         """Remember what this run is a run of, for `status` and `report`.
@@ -58,11 +60,11 @@ class Run:
         """
         self.root.mkdir(parents=True, exist_ok=True)
         path, given = self.root / RECIPE, {"text": text, "overrides": list(overrides), "drops": list(drops)}
-        with suppress(OSError, ValueError):
-            known = json.loads(path.read_text())
-            if isinstance(known, dict) and {key: known.get(key) for key in given} == given:
+        with suppress(TicketError, OSError):
+            known = read_sealed(path, limit=_RECIPE_LIMIT)
+            if {key: known.get(key) for key in given} == given:
                 return
-        write_json(path, {**given, "source": source})
+        write_sealed(path, {**given, "source": source})
 
     def retire(self, step: str, units: Sequence[str] | None = None) -> Path | None:
         """Move a step's outputs, or those of some of its units, into a new generation below `.old/`.
@@ -95,7 +97,7 @@ class Run:
                 for file in output.files.values():
                     path = folder / file.path
                     if file.path not in needed and path.is_file() and path.resolve().parent == folder.resolve():
-                        path.rename(generation / file.path)
+                        path.rename(generation / path.name)
         sync_folder(generation)
         sync_folder(folder)
         return generation

@@ -16,8 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ticketcli.errors import CorruptError, DivergedError, MismatchError
-from ticketcli.store.atomic import write_atomic
-from ticketcli.store.tensorfile import metadata_for, read_header
+from ticketcli.store.tensorfile import check_bytes, read_header, write_tensors
 
 STATE = "state"
 Tree = Any
@@ -49,7 +48,7 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], *, kind: str, ab
     """Write tensors atomically; they are moved to the CPU, made contiguous and checked to be finite first."""
     own = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     require_finite(own, where=str(path))
-    write_atomic(path, lambda temporary: save_file(own, temporary, metadata=metadata_for(kind, about)))
+    write_tensors(path, lambda to, metadata: save_file(own, to, metadata=metadata), kind=kind, about=about)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -62,9 +61,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     header = read_header(path)
     if not header.metadata:
         raise CorruptError("this safetensors file does not say what it is", where=str(path))
+    check_bytes(path)
     try:
         tensors = load_file(path)
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, RuntimeError, TypeError, OSError) as error:
         raise CorruptError(f"cannot read: {error}", where=str(path)) from None
     return Checkpoint(tensors, str(header.metadata["kind"]), dict(header.metadata["about"]))
 
@@ -129,8 +129,13 @@ def write_state(path: Path, tree: Tree, *, about: dict[str, Any], check: Callabl
     tensors: dict[str, Tensor] = {}
     skeleton = _flatten(tree, tensors)
     require_finite(tensors, where=str(path))
-    metadata = metadata_for(STATE, {**about, "tree": skeleton})
-    write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata=metadata), check=check)
+    write_tensors(
+        path,
+        lambda to, metadata: save_file(tensors, to, metadata=metadata),
+        kind=STATE,
+        about={**about, "tree": skeleton},
+        check=check,
+    )
 
 
 def read_state(path: Path) -> tuple[Tree, dict[str, Any]]:
@@ -145,5 +150,5 @@ def read_state(path: Path) -> tuple[Tree, dict[str, Any]]:
     about = dict(checkpoint.about)
     try:
         return _unflatten(about.pop("tree"), checkpoint.tensors), about
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CorruptError(f"the saved state does not fit together: {error!r}", where=str(path)) from None
