@@ -1,6 +1,6 @@
 # make demo       the method end to end on real images, in a few minutes
 # make test       lint, types, layers, tests
-# make test-all   and the slow ones: crash sweeps
+# make test-all   and the slow ones: crash sweeps, a real SLURM where it is installed
 # The virtual environment is made once and reused. PIP_ARGS chooses another package index,
 # for example one with CPU-only builds:  make demo PIP_ARGS="--index-url URL"
 
@@ -19,7 +19,7 @@ test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -m "not slow"
 
 test-all: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -rs
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -252,6 +252,14 @@ def test_bad_words_are_refused_before_anything_is_written(tiny_recipe, there, qu
     assert queue.told() == []
 
 
+def test_gpus_that_would_idle_are_told(tiny_recipe, there, queue):
+    profile = write(there / "site.yaml", "gpus: 1\nstages: {prune: {gpus: 'a100:4'}}\n")
+    result = ticket("slurm", "render", tiny_recipe, "--profile", profile)
+    assert "note: a step computes on one GPU; more are asked for by prune\n" in result.err
+    assert "#SBATCH --gres=gpu:a100:4\n" in (there / "slurm" / "ours-round-01.sh").read_text()
+    assert "note:" not in ticket("slurm", "render", tiny_recipe).err
+
+
 def test_two_submissions_at_once_are_one(tiny_recipe, there, queue):
     code = f"import fcntl, sys; lock = open({str(there / 'run/.locks/.submission.lock')!r}, 'w'); fcntl.flock(lock, fcntl.LOCK_EX); print(1, flush=True); sys.stdin.read()"
     (there / "run" / ".locks").mkdir(parents=True)

@@ -3,6 +3,7 @@ import re
 import pytest
 
 from tests.launch.recipes import STUDY, jobs
+from ticketcli.errors import InputMissing
 from ticketcli.launch.jobs import Place, Queued, index_range, submit_in_order
 
 
@@ -149,3 +150,45 @@ def test_a_changed_setting_changes_the_identity_of_all_that_hang_on_it(change, c
 @pytest.mark.parametrize(("indices", "words"), [((0,), "0"), ((2, 0, 1), "0-2"), ((0, 1, 3, 5, 6), "0-1,3,5-6")])
 def test_indices_as_sbatch_writes_them(indices, words):
     assert index_range(indices) == words
+
+
+@pytest.mark.parametrize("change", ["ours.rounds=1", "target.for_each.arm=[ours/4]"])
+def test_what_no_step_makes_is_missing(change):
+    with pytest.raises(InputMissing, match=r"'ours@seed=0' makes no '[24]'") as raised:
+        jobs(STUDY, change)
+    assert raised.value.hint.startswith("it makes 1, ")
+
+
+CROSSED = """
+schema: 1
+for_each: {seed: [0, 1], draw: [0, 1, 2]}
+steps:
+  dense: {stage: pretrain, data: digits, seed: $seed}
+  other: {stage: pretrain, data: digits, seed: $draw, lr: 0.5}
+  ours: {stage: prune, encoder: dense, rewind: other, lambda: 0, rounds: 2}
+  t: {stage: transfer, ticket: ours/1, data: digits}
+"""
+DRAWS = STUDY + "  t: {stage: transfer, for_each: {draw: [7, 8]}, seed: $draw, ticket: ours/1, data: digits}\n"
+
+
+def waits_for(dependency, index):
+    """What SLURM makes the task of this index wait for, as places; the numbers are names in <>."""
+    places = set()
+    for term in filter(None, dependency.split(",")):
+        kind, number, at = re.fullmatch(r"(\w+):<(.*)>(?:_(\d+))?", term).groups()
+        places.add((number, index if kind == "aftercorr" else int(at or 0)))
+    return places
+
+
+@pytest.mark.parametrize("text", [STUDY, CROSSED, DRAWS], ids=["study", "crossed", "draws"])
+def test_what_slurm_is_told_to_wait_for_is_what_each_task_needs(text):
+    made, found = jobs(text), []
+
+    def submit(job, indices, dependency):
+        for index in indices:
+            assert waits_for(dependency, index) == {(need.job, need.index) for need in job.tasks[index].needs}
+            found.append((job.name, index))
+        return f"<{job.name}>"
+
+    submit_in_order(list(made.values()), lambda task: True, {}, submit)
+    assert sorted(found) == sorted((job.name, index) for job in made.values() for index in job.tasks)

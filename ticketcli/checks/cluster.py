@@ -12,7 +12,10 @@ from ticketcli.checks.check import Check, ask
 from ticketcli.checks.storage import nearest
 from ticketcli.units import human_seconds
 
-_ADVICE = "#SBATCH --signal=USR2@120 --requeue, and srun ticket ...: the state is saved, code 75 means run me again"
+_ADVICE = (
+    "'ticket slurm render' writes such jobs: #SBATCH --signal=USR2@120 --requeue, and srun ticket ...: "
+    "the state is saved, code 75 means run me again"
+)
 
 
 def check_slurm(run: Path, environment: Mapping[str, str]) -> list[Check]:

@@ -120,6 +120,7 @@ def render(
         print(table(columns, [[str(row[column] or "") for column in columns] for row in rows], right=["tasks"]))
     if not quiet:
         _tell_files(files, to, dry_run)
+        _tell_gpus(found)
         words = [recipe, *(overrides or []), *(word for key in drop or [] for word in ("--drop", key))]
         words += ["--run", str(run), "--to", str(to)]
         words += [
@@ -140,6 +141,13 @@ def _tell_files(files: Written, to: Path, dry: bool) -> None:
     lines += [f"no part of this recipe any more: {', '.join(files.leftover)}"] if files.leftover else []
     for line in lines:
         print(line, file=sys.stderr)
+
+
+def _tell_gpus(found: _Rendering) -> None:
+    """A step is one process, and that uses one GPU."""
+    idle = {job.stage for job in found.jobs if found.setting.profile.of(job.stage).n_gpus > 1}
+    if idle:
+        print(f"note: a step computes on one GPU; more are asked for by {', '.join(sorted(idle))}", file=sys.stderr)
 
 
 def submit(
@@ -207,6 +215,7 @@ def _submit(
     files = write_scripts(to, found.texts, force=force, dry=dry)
     if not quiet:
         _tell_files(files, to, dry)
+        _tell_gpus(found)
     if not dry:
         given = found.given
         folder.save_recipe(given.text, source=given.source, overrides=given.overrides, drops=given.drops)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ticketcli.canon import digest
+from ticketcli.errors import InputMissing
 from ticketcli.recipe.for_each import step_name
 from ticketcli.recipe.recipe import Recipe, RecipeStep, Ref
 from ticketcli.stage import STAGES, Unit
@@ -66,7 +67,11 @@ class Queued:
 
 
 def jobs_of(recipe: Recipe) -> tuple[Job, ...]:
-    """All jobs of a recipe, each after those that it needs."""
+    """All jobs of a recipe, each after those that it needs.
+
+    Raises:
+        InputMissing: a step takes what no other makes.
+    """
     return tuple(_Assembly(recipe).jobs())
 
 
@@ -138,11 +143,19 @@ class _Assembly:
         return name
 
     def _needs(self, step: RecipeStep) -> tuple[Place, ...]:
-        """The last task of each step that this one takes something of, without those that others wait for anyway."""
+        """The last task of each step that this one takes something of, without those that others wait for anyway.
+
+        Raises:
+            InputMissing: something that the step referred to does not make.
+        """
         last: dict[str, tuple[int, Place]] = {}
         for role, ref in step.refs.items():
             for output in self._outputs(step, role, ref, STAGES[step.stage].units(step.config)):
-                found = self.makers[ref.step, output]
+                found = self.makers.get((ref.step, output))
+                if found is None:
+                    known = [name for step_, name in self.makers if step_ == ref.step]
+                    what, hint = f"'{ref.step}' makes no '{output}'", "it makes " + ", ".join(known)
+                    raise InputMissing(what, where=f"{step.name}.{role}", hint=hint)
                 last[ref.step] = max(last.get(ref.step, found), found)
         places = {place for _, place in last.values()}
         far = set().union(*(self.behind[place] for place in places))

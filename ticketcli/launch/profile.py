@@ -91,6 +91,11 @@ class Resources(Config):
     mem: Annotated[str, BeforeValidator(_memory)] | None = Field(None, description="memory of a job, such as 32G")
     sbatch: Annotated[tuple[str, ...], BeforeValidator(_options)] = Field((), description="further options of sbatch")
 
+    @property
+    def n_gpus(self) -> int:
+        """How many GPUs a job has, of whatever type."""
+        return int(str(self.gpus or 0).rpartition(":")[2])
+
 
 _DEFAULTS: dict[str, Any] = {"time": "04:00:00", "gpus": 1, "cpus": 4}
 

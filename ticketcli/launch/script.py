@@ -89,7 +89,7 @@ def _options(job: Job, setting: Setting, asked: Resources) -> list[str]:
         "nodes": 1,
         "ntasks": 1,
         "cpus-per-task": asked.cpus,
-        "gres": f"gpu:{asked.gpus}" if asked.gpus else None,
+        "gres": f"gpu:{asked.gpus}" if asked.n_gpus else None,
         "mem": asked.mem,
         "time": asked.time,
         "signal": f"USR2@{profile.warning}",
@@ -141,7 +141,7 @@ def _start(job: Job, setting: Setting, asked: Resources) -> str:
         *([shlex.join(setting.words[1:])] if setting.words[1:] else []),
         f"--run {shlex.quote(str(setting.run))} --only {only}",
     ]
-    flags = ["--device", "cuda"] if asked.gpus else []  # on a node whose GPU is lost it fails at once
+    flags = ["--device", "cuda"] if asked.n_gpus else []  # on a node whose GPU is lost it fails at once
     flags += ["--data-dir", str(setting.data_dir)] if setting.data_dir is not None else []
     flags += profile.arguments
     lines += [shlex.join(flags)] if flags else []
