@@ -11,6 +11,7 @@ import pytest
 from tests.cli.command_line import ticket
 from tests.data.files import noise, save
 from ticketcli.cli.app import COMMANDS
+from ticketcli.launch.profile import Profile, load_profile
 from ticketcli.stage import STAGES
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +63,7 @@ def typed(line, folder):
         line = f"ticket data check {outlined(folder / 'set')}"
     line = line.replace("scenes --to DIR", f"scenes --images 2 --to {folder / 'written'}")
     line = line.replace("union A B --to ", f"union ours@seed=0 imp@seed=0 --to {folder}/")
+    line = line.replace("site.yaml", str(folder / "site.yaml"))
     words = shlex.split(line)[1:]
     inputs = {
         "train-decoder": ["--encoder", "dense@seed=0"],
@@ -71,15 +73,21 @@ def typed(line, folder):
     }
     if words[0] in STAGES:
         return [*words, *inputs.get(words[0], []), "--name", "typed", "--dry-run"]
-    also = {"run": ["--dry-run"], "doctor": ["--help"]}  # what doctor finds depends on the machine
+    also = {
+        "run": ["--dry-run"],
+        "slurm": ["--dry-run"],
+        "doctor": ["--help"],
+    }  # what doctor finds depends on the machine
     return [*words, *also.get(words[0], [])]
 
 
 @pytest.mark.parametrize("line", [*readme_commands(), *inline_commands()])
 def test_every_command_of_the_documents_can_be_typed(line, finished, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
+    (tmp_path / "site.yaml").write_text(yaml_blocks()[3])
     words = typed(line, tmp_path)
-    where = {"run": ["--run", tmp_path], "recipes": [], "validate": [], "data": []}.get(
+    elsewhere = ["--run", tmp_path / "run"]
+    where = {"run": elsewhere, "slurm": elsewhere, "recipes": [], "validate": [], "data": []}.get(
         words[0], ["--run", finished.root]
     )
     result = ticket(*words, *where)
@@ -119,14 +127,18 @@ def test_as_many_recipes_are_shipped_as_lie_in_the_folder():
     assert ticket("recipes", "cat", "demo").out == (ROOT / "recipes" / "demo.yaml").read_text()
 
 
+def yaml_blocks():
+    """The README's recipe, sweep, tables and site."""
+    return re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+
+
 def test_the_readmes_recipe_is_usable(tmp_path):
-    block = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "r.yaml").write_text(block[1])
+    (tmp_path / "r.yaml").write_text(yaml_blocks()[0])
     assert ticket("validate", tmp_path / "r.yaml").code == 0
 
 
 def test_the_readmes_sweep_and_tables_are_usable(tmp_path):
-    recipe, sweep, report = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    recipe, sweep, report, _ = yaml_blocks()
     steps = "".join(line for line in recipe.splitlines(keepends=True) if not line.startswith("  t:"))
     (tmp_path / "r.yaml").write_text(steps + sweep + report)
     result = ticket("validate", tmp_path / "r.yaml")
@@ -134,6 +146,13 @@ def test_the_readmes_sweep_and_tables_are_usable(tmp_path):
     for override in ("for_each.seed=[0,1]", "t.for_each.task=[high]"):
         assert f"`{override}`" in README
         assert ticket("validate", tmp_path / "r.yaml", override).code == 0
+
+
+def test_the_readmes_site_says_all_that_a_site_can(tmp_path):
+    (tmp_path / "site.yaml").write_text(yaml_blocks()[3])
+    site = load_profile(tmp_path / "site.yaml")
+    said = site.model_fields_set | site.stages["prune"].model_fields_set
+    assert said | {"qos", "constraint"} == set(Profile.model_fields)
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "recipes" / "results").glob("*")), ids=lambda page: page.name)
