@@ -89,10 +89,11 @@ def estimate(steps: Sequence[Step], options: Options) -> Estimate:
 
 @dataclass(frozen=True)
 class _Cut:
-    """What a cut step made, its bytes on disk, and how long its parts took in seconds."""
+    """What a cut step made, its bytes on disk (`files`: of findings and pictures), and the seconds of its parts."""
 
     outputs: Mapping[str, Loaded]
     disk: int
+    files: int
     setup: float
     step: float | None
     measuring: float
@@ -132,7 +133,7 @@ class _Measurements:
     def _run(self, step: Step) -> _Cut:
         job = self._job(step, _cut_short(step.recipe.config), _SAMPLE)
         outputs: dict[str, Loaded] = {}
-        disk = 0
+        disk = files = 0
         started = time.perf_counter()
         times = [started]
         with closing(runner_of(step.spec)(job)) as events:
@@ -142,11 +143,12 @@ class _Measurements:
                 elif isinstance(event, Produced):
                     outputs |= {output.name: _loaded(output, job) for output in event.outputs}
                     disk += sum(map(_bytes, event.outputs))
+                    files += sum(len(content) for output in event.outputs for content in output.files.values())
         ended = time.perf_counter()
         if len(times) == 1:
-            return _Cut(outputs, disk, 0.0, None, ended - started)
+            return _Cut(outputs, disk, files, 0.0, None, ended - started)
         gaps = [after - before for before, after in pairwise(times[1 + _WARM :])]
-        return _Cut(outputs, disk, times[1] - started, statistics.median(gaps), ended - times[-1])
+        return _Cut(outputs, disk, files, times[1] - started, statistics.median(gaps), ended - times[-1])
 
     def _calculate(self, step: Step, cut: _Cut) -> Cost:
         config, n_units = step.recipe.config, len(step.todo)
@@ -160,7 +162,7 @@ class _Measurements:
         n_sampled = sum(min(_SAMPLE, len(getattr(images, part).labels)) for part in parts)
         seconds = cut.setup + n_units * cut.measuring * n_images / max(1, n_sampled)
         if not isinstance(config, Training) or cut.step is None:
-            return Cost(seconds, disk=cut.disk)
+            return Cost(seconds, disk=cut.disk + cut.files * n_images // max(1, n_sampled))
         n_train = len(images.train.labels)
         n_steps = sum(length.iterations(max(1, n_train // min(config.batch, n_train))) for length in _lengths(step))
         weights = max(map(_weights, cut.outputs.values()))

@@ -401,6 +401,10 @@ def _headline(metrics: Mapping[str, Any], speed: float | None) -> str:
             found, label = metrics[name], name.replace("healed_before", "finetuned")
             parts += [f"{label} top-1 {found['top1']:.2%}"] if "top1" in found else []
             parts += [f"PSNR {found['psnr']:.2f} dB"] if "psnr" in found else []
+    found = metrics.get("test", metrics)
+    parts += [f"mIoU {found['miou']:.2%}"] if found.get("miou") is not None else []
+    for kind in ("box", "mask"):
+        parts += [f"{kind} AP {100 * found[kind]['ap']:.1f}"] if found.get(kind, {}).get("ap") is not None else []
     parts += [f"trained at {speed:,.0f} img/s"] if speed is not None else []
     parts.append(f"peak memory {human_bytes(peak_memory())}")
     return ": " + ", ".join(parts)

@@ -35,7 +35,7 @@ class Duration:
         return round(self.amount * per_epoch) if self.unit == "ep" else int(self.amount)
 
     def __str__(self) -> str:
-        return f"{self.amount:g}{self.unit}"
+        return f"{self.amount:g}{self.unit}" if self.unit == "ep" else f"{int(self.amount)}it"
 
 
 def human_bytes(n: int) -> str:

@@ -131,3 +131,16 @@ def test_one_backbone_serves_two_tasks_as_the_same_bytes(copy):
         bodies.append({name: value for name, value in values.items() if name.startswith("backbone.body.")})
     assert bodies[0].keys() == bodies[1].keys()
     assert all(value.equal(bodies[1][name]) for name, value in bodies[0].items())
+
+
+def test_a_set_of_other_classes_is_not_measured(targets):
+    for name in ("masks", "pixels"):
+        flags = ("--data.name", "scenes", "--data.classes", "0-4", "--name", "x", "--run", targets.root)
+        result = ticket("evaluate", "--of", name, *flags)
+        assert result.code == 2
+        assert "not those that the network knows" in result.err
+
+
+def test_a_finished_step_says_what_it_is_worth(targets):
+    result = ticket("evaluate", "--of", "pixels", "--name", "worth", "--run", targets.root)
+    assert "mIoU" in result.err

@@ -58,7 +58,6 @@ def test_a_number_is_no_wall_time_since_yaml_and_slurm_would_read_it_differently
         ("acount: vision", "unknown key 'acount'", "site.yaml.acount", "did you mean 'account'?"),
         ("stages: {prune: {tiem: 4h}}", "unknown key 'tiem'", "stages.prune.tiem", "did you mean 'time'?"),
         ("stages: {prun: {time: 4h}}", "unknown stage 'prun'", "stages.prun", "did you mean 'prune'?"),
-        ("time: 12:00:00", "no wall time", "time", "in quotes"),
         ("mem: 32", "no memory", "mem", ""),
         ("gpus: -1", "no number of GPUs", "gpus", ""),
         ("partition: 'gpu; rm -rf ~'", "no single word", "partition", ""),

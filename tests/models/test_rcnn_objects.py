@@ -8,6 +8,8 @@ import torch
 from tests.models.rectangles import rectangles
 from tests.models.test_rcnn import MASKS, SIZES, detector, equal
 from ticketcli.errors import CorruptError, UsageError
+from ticketcli.models.architectures import build_encoder
+from ticketcli.models.fpn import levels_of
 from ticketcli.tensors.modes import evaluating
 from ticketcli.tensors.shown import Objects
 
@@ -161,3 +163,9 @@ def test_an_image_is_found_the_same_alone_and_beside_others(trained):
         (other,) = rcnn.find(alone)
         assert torch.allclose(one.boxes, other.boxes, atol=1e-3)
         assert torch.allclose(one.scores, other.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [375, 427, 773, 100])
+def test_images_of_any_side_have_a_pyramid(side):
+    levels = levels_of(build_encoder("resnet18", n_classes=2, seed=0), side)
+    assert [level.stride for level in levels] == [4, 8, 16, 32]

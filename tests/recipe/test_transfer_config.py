@@ -76,3 +76,27 @@ def test_heads_alone_are_trained_when_the_backbone_is_frozen():
 def test_what_does_not_fit_together_is_refused(settings, words):
     with pytest.raises(UsageErrors, match=words):
         config(**settings)
+
+
+def test_the_warm_up_follows_a_length_that_is_given():
+    assert str(config(epochs="900it").warmup) == "10it"
+    assert str(config(schedule="tiny", batch=2, epochs="300it").warmup) == "25it"
+
+
+def test_a_length_of_a_million_steps_is_recorded_to_the_step():
+    one, other = config(epochs="1234561it"), config(epochs="1234562it")
+    assert one.identity() != other.identity()
+    assert TransferConfig.parse(one.resolved(), where="m") == one
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"freeze_backbone": True, "freeze": "none"}, "freezes all of it"),
+        ({"freeze_backbone": True, "batchnorm": "train"}, "freezes all of it"),
+        ({"augment": "shift"}, "is for classification"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(settings, words):
+    with pytest.raises(UsageErrors, match=words):
+        config(**settings)

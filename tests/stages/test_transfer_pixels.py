@@ -156,3 +156,32 @@ def test_a_checkpoint_that_forgot_its_images_says_how_to_go_on():
     with pytest.raises(UsageError, match="does not say what it was trained on"):
         run_transfer(forgetful, task="detection")
     assert run_transfer(forgetful, task="detection", recalibrate_bn=0)[0] is not None
+
+
+def test_batchnorm_of_a_frozen_part_is_reestimated_though_the_rest_is_trained():
+    source = ticket()
+    values = body(made(run_transfer(source, task="semantic", freeze="first")[0]))
+    assert not torch.equal(values["bn1.running_mean"], source.values["bn1.running_mean"])
+    again = body(made(run_transfer(source, task="semantic", freeze="first", epochs="1it")[0]))
+    assert torch.equal(values["bn1.running_mean"], again["bn1.running_mean"])
+
+
+def test_images_of_coco_are_mirrored_and_digits_are_not():
+    from ticketcli.data.sets import natural_augment
+
+    for name, kind in (("coco", "crop-flip"), ("coco:x", "crop-flip"), ("maps:x", "crop-flip"), ("scenes", "shift")):
+        assert natural_augment(name, 800) == kind
+
+
+def test_a_batch_in_which_no_pixel_counts_does_not_diverge():
+    from ticketcli.tasks.table import TASKS
+    from ticketcli.tasks.task import Head
+    from ticketcli.tensors.shown import Objects, Shown
+
+    head = Head(("background", "interior", "boundary"), 32, 64, 8, regions="boundary")
+    task = TASKS["semantic"]
+    model = task.build(build_encoder("resnet_small", n_classes=3, seed=0), head, seed=0)
+    crowd = Objects(torch.tensor([[0.0, 0, 32, 32]]), torch.tensor([0]), torch.ones(1, 32, 32, dtype=torch.uint8),
+                    torch.tensor([True]))  # fmt: skip
+    shown = Shown(torch.zeros(1, 3, 32, 32), ((32, 32),), (crowd,), (0,))
+    assert float(task.loss(model, head)(shown, 0)["loss"].detach()) == 0

@@ -54,7 +54,8 @@ def load_maps(wanted: Wanted) -> Whole:
             for part, ones in pictures.items()
         }
     require_training_images(pictures["train"], root)
-    names = class_names(root) or _numbers(root, pictures["train"], wanted.sources)
+    everything = [one for ones in pictures.values() for one in ones]
+    names = class_names(root) or _numbers(root, everything, wanted.sources)
     side = usual_side(pictures["train"])
     sets = {part: _set(root, ones, names, side, wanted.sources) for part, ones in pictures.items()}
     return whole_of(sets, skipped=skipped, files=digest(files))
@@ -70,7 +71,7 @@ def _listed(root: Path, pictures: Iterable[Picture]) -> Listing:
 
 
 def _numbers(root: Path, pictures: Sequence[Picture], sources: Sources) -> tuple[str, ...]:
-    """The classes' names where nobody gave any: from 0 to the largest value of the training part."""
+    """The classes' names where nobody gave any: from 0 to the largest value of any part."""
     largest = 0
     for index, picture in enumerate(pictures):
         values = decode_labels(root / picture.labels, (picture.height, picture.width)).numpy()

@@ -60,8 +60,8 @@ DATASETS: Mapping[str, Dataset] = {
     "imagenet": Dataset(load_imagenet, _always("resized-crop"), "photographs of 1,000 classes", (1_281_167, 50_000)),
     "folder": Dataset(load_folder, _by_size, "image files, a folder for each class", takes_path=True),
     "images": Dataset(load_images, _by_size, "image files without classes", takes_path=True),
-    "coco": Dataset(load_coco, _always("none"), "COCO 2017, or any set in its format", (118_287, 5_000), None),
-    "maps": Dataset(load_maps, _always("none"), "images with label images", takes_path=True),
+    "coco": Dataset(load_coco, _always("crop-flip"), "COCO 2017, or any set in its format", (118_287, 5_000), None),
+    "maps": Dataset(load_maps, _always("crop-flip"), "images with label images", takes_path=True),
     "scenes": Dataset(load_scenes, _always("none"), "objects of another set on textured canvases", made_of="digits"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from ticketcli.errors import UsageError
 from ticketcli.models.cost import tap_outlines
 from ticketcli.models.encoder import Encoder
 from ticketcli.models.freezing import N_LEVELS
+
+PADDED = 32  # pixels that the sides of a batch of images are multiples of
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,12 @@ def levels_of(encoder: Encoder, image_size: int) -> tuple[Level, ...]:
     Raises:
         UsageError: their strides are not powers of two, each twice the one before.
     """
-    outlines = tap_outlines(encoder, image_size)
+    seen = math.ceil(image_size / PADDED) * PADDED  # images come padded, so that no tap is rounded
+    outlines = tap_outlines(encoder, seen)
     levels = []
     for name in encoder.tap_names[-N_LEVELS:]:
         _, channels, _, side = outlines[name].shape
-        levels.append(Level(name, channels, round(image_size / side)))
+        levels.append(Level(name, channels, round(seen / side)))
     strides = [level.stride for level in levels]
     if any(stride != strides[0] << place for place, stride in enumerate(strides)) or strides[0].bit_count() != 1:
         raise UsageError(

@@ -25,8 +25,8 @@ class Schedule:
         batch: images in a step, of the whole.
         lr: for that batch; in proportion for another.
         steps: for that batch; in inverse proportion for another, and so the warm-up.
-        warmup: steps.
-        milestones: shares of the length.
+        warmup: steps of them.
+        milestones: shares of the length, which is given or `steps`; the warm-up follows it, too.
         short_sides: of the training images, in pixels; none: the size of the set or of the source's images.
         long_side: at most.
         channels: of the feature pyramid.
@@ -55,7 +55,7 @@ class Schedule:
             "lr": self.lr * share,
             "epochs": length,
             "milestones": [_part(length, share_) for share_ in self.milestones],
-            "warmup": _steps(self.warmup / share),
+            "warmup": _part(length, self.warmup / self.steps),
             "weight_decay": 1e-4,
             "short_sides": list(self.short_sides),
             "long_side": self.long_side,
@@ -95,7 +95,11 @@ class TransferConfig(Training):
     )
     data: DataField = Field(description="the target image set")
     image_size: int | None = Field(
-        None, ge=8, le=2048, description="side of the images in pixels; absent: that of the source checkpoint"
+        None,
+        ge=8,
+        le=2048,
+        description="side of the images in pixels; absent: that of the source checkpoint, in "
+        "pixel-level tasks the set's own",
     )
     stem: Literal["auto", "fresh", "center", "resize", "keep7"] = Field(
         "auto",
@@ -180,6 +184,10 @@ class TransferConfig(Training):
                     raise ValueError(f"{name} are for task: detection or segmentation")
         elif self.regions != "category" and self.task != "semantic":
             raise ValueError("regions are for task: semantic")
+        if self.freeze_backbone and (self.freeze != "auto" or self.batchnorm == "train"):
+            raise ValueError("freeze_backbone freezes all of it; leave out freeze and batchnorm: train")
+        if self.task != "classification" and self.augment in ("shift", "resized-crop"):
+            raise ValueError(f"augment: {self.augment} is for classification; none, or crop-flip for mirroring")
         if self.short_sides and (min(self.short_sides) < 32 or max(self.short_sides) > self.long_side):
             raise ValueError("short_sides are pixels, from 32 to long_side")
         if self.anchors is not None and min(self.anchors, default=1.0) <= 0:
@@ -201,6 +209,11 @@ class TransferConfig(Training):
     def freezes_stem(self) -> bool:
         """Whether the stem stays as it is."""
         return self.frozen_part != "none"
+
+    @property
+    def freezes_norms(self) -> bool:
+        """Whether any BatchNorm of the backbone stays as it is: all of it, or that of a frozen part."""
+        return self.freezes_batchnorm or self.frozen_part != "none"
 
     @property
     def freezes_batchnorm(self) -> bool:

@@ -34,7 +34,7 @@ class Row:
     @property
     def measured(self) -> list[Observation]:
         """One observation for each step that was run: a step that equals another adds no evidence."""
-        return list({one.real: one for one in reversed(self.observations)}.values())[::-1]
+        return list({(one.real, *one.metrics): one for one in reversed(self.observations)}.values())[::-1]
 
     def values(self, name: str) -> list[float]:
         """The measured values of a metric."""
@@ -82,10 +82,18 @@ def _in_columns(one: Observation, column: str) -> Observation:
     """The same, its own measures under the name of its column; those of the ticket behind it are of no column."""
     if not column:
         return one
-    shared = ("sparsity", "bytes")
-    metrics = {name if name in shared or name.startswith("ticket.") else column + name: value
-               for name, value in one.metrics.items()}  # fmt: skip
+    metrics = {name if is_shared(name) else column + name: value for name, value in one.metrics.items()}
     return replace(one, metrics=metrics)
+
+
+def is_shared(name: str) -> bool:
+    """Whether a metric is of the ticket itself, and so of no column."""
+    return name in ("sparsity", "bytes") or name.startswith("ticket.")
+
+
+def having(matched: Sequence[Pair], name: str) -> list[Pair]:
+    """The pairs of which both have a metric: those of its column, where there are columns."""
+    return [(one, other) for one, other in matched if name in one.metrics and name in other.metrics]
 
 
 def _order(point: Point) -> tuple[bool, float, str]:

@@ -13,7 +13,18 @@ from ticketcli.recipe.recipe import Recipe, RecipeStep
 from ticketcli.recipe.tables import METRICS, TableConfig, find_value, over_variables, row_variables, values_of
 from ticketcli.report.intervals import Summary, holm
 from ticketcli.report.measures import Measure, named
-from ticketcli.report.rows import Pair, Row, column_of, difference, leans_on_one, pairs, partner, rows_of
+from ticketcli.report.rows import (
+    Pair,
+    Row,
+    column_of,
+    difference,
+    having,
+    is_shared,
+    leans_on_one,
+    pairs,
+    partner,
+    rows_of,
+)
 from ticketcli.report.survey import Survey
 from ticketcli.store.codec import read_mask
 
@@ -128,7 +139,9 @@ def _metrics(config: TableConfig, steps: Sequence[RecipeStep], rows: Sequence[Ro
     """The names of what is shown, in each column; of the usual measures those that were measured."""
     usual = METRICS[steps[0].stage]
     columns = dict.fromkeys(column_of(step, config.columns) for step in steps)
-    names = [column + name for column in columns for name in config.metric or usual]
+    asked = config.metric or usual
+    names = [name if is_shared(name) else column + name for column in columns for name in asked]
+    names = list(dict.fromkeys(names))
     if config.metric or steps[0].stage == "prune":
         return names
     return [name for name in names if any(row.values(name) for row in rows)] or names[:1]
@@ -153,7 +166,8 @@ def _against(
     matched: list[list[Pair]] = []
     for row in rows:
         other = None if baseline is None else partner(row, rows, *baseline)
-        matched.append([] if other is None or other is row else pairs(row, other, over))
+        both = [] if other is None or other is row else pairs(row, other, over)
+        matched.append(having(both, measure.name))
     found = [difference(both, measure.name) for both in matched]
     adjusted = holm([one.p for one in found])
     return [
@@ -174,9 +188,10 @@ def _comparisons(
         if other is None:
             continue
         matched = pairs(row, other, over)
-        overlap, ratio = _overlap(matched), row.mean("ticket.gradient_ratio")
+        overlap, ratio = _overlap(having(matched, measures[0].name)), row.mean("ticket.gradient_ratio")
         for measure in measures:
-            told = Difference(difference(matched, measure.name), leans_on_one(matched))
+            both = having(matched, measure.name)
+            told = Difference(difference(both, measure.name), leans_on_one(both))
             made.append(Comparison(row, other, measure, told, ratio, overlap))
     return made
 

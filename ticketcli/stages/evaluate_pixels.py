@@ -45,6 +45,9 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     task.check(splits)
     images = splits.test if config.split == "test" else splits.validation
     assert isinstance(images, InstanceSet)
+    if task.class_names(splits, head.regions) != head.class_names:
+        what = f"the set's classes are not those that the network knows ({', '.join(head.class_names[:6])} ...)"
+        raise UsageError(what, where="evaluate.data", hint="name a set of the same classes")
     if not images.pictures:
         raise UsageError(f"the set has no {config.split} images", where="evaluate.data", hint="split: validation")
     batch = min(config.batch, _BATCH)
@@ -106,7 +109,7 @@ def _sheets(rows: list[Row], legend: tuple[Entry, ...], names: list[str], *, bes
 
 
 def _require_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    for name in ("task", "class_names", "data"):
+    for name in ("task", "class_names", "data", "normalization", "head"):
         if one.get(name) != other.get(name):
             hint = "name a network of the same target"
             raise UsageError(f"the network beside it has another {name}", where="evaluate.beside", hint=hint)

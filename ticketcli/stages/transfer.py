@@ -44,7 +44,7 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
     weights = {} if mask is None else masked_parameters(encoder, mask)
     if mask is not None:
         MaskedWeights(weights, mask).apply()
-    if config.freezes_batchnorm and config.recalibrate_bn:
+    if config.freezes_norms and config.recalibrate_bn:
         recalibrate(encoder, _source_images(job, source))
     norms: Literal["frozen", "train"] = "frozen" if config.freezes_batchnorm else "train"
     still = freeze_parts(encoder, config.frozen_part, norms, image_size=head.side)

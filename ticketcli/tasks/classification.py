@@ -34,9 +34,13 @@ class Classification:
             hint = "a set with labels, such as folder:PATH"
             raise UsageError("the images have no classes to learn", where="transfer.data", hint=hint)
 
+    def class_names(self, splits: Splits, regions: str) -> tuple[str, ...]:
+        """The target's."""
+        return tuple(splits.train.class_names)
+
     def head(self, config: TransferConfig, splits: Splits, source_size: int) -> Head:
         """A class for each of the target's."""
-        return Head(tuple(splits.train.class_names), config.image_size or source_size)
+        return Head(self.class_names(splits, ""), config.image_size or source_size)
 
     def build(self, encoder: Encoder, head: Head, *, seed: int) -> nn.Module:
         """The encoder itself, its classifier replaced."""

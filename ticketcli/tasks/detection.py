@@ -20,7 +20,7 @@ from ticketcli.overlays.detection import detection_row, legend
 from ticketcli.overlays.matching import match
 from ticketcli.overlays.sheet import Entry, Row
 from ticketcli.recipe.transfer_config import TransferConfig
-from ticketcli.tasks.pixels import PixelFeed, has_maps, name_of, objects_of, test_side
+from ticketcli.tasks.pixels import PixelFeed, has_maps, objects_of, require_outlines, test_side
 from ticketcli.tasks.task import Head, Judgement
 from ticketcli.tensors.modes import evaluating
 from ticketcli.training.loop import Feed, Loss
@@ -39,21 +39,20 @@ class Detection:
         if has_maps(images) or not any(picture.instances for picture in images.pictures):
             hint = "task: semantic learns from label images"
             raise UsageError("there are no objects on these images", where="transfer.data", hint=hint)
-        for part in (images, splits.validation, splits.test) if self.masks else ():
-            assert isinstance(part, InstanceSet)
-            bare = next((p for p in part.pictures if not all(one.segmentation for one in p.instances)), None)
-            if bare is not None:
-                hint = "task: detection learns from boxes alone"
-                what = f"an object on {name_of(bare)} has a box and no outline"
-                raise UsageError(what, where="transfer.data", hint=hint)
+        if self.masks:
+            require_outlines(splits, hint="task: detection learns from boxes alone")
         require_coco()
+
+    def class_names(self, splits: Splits, regions: str) -> tuple[str, ...]:
+        """The categories."""
+        return objects_of(splits).class_names
 
     def head(self, config: TransferConfig, splits: Splits, source_size: int) -> Head:
         """A class for each category."""
         images = objects_of(splits)
         side = test_side(config, images)
         return Head(
-            images.class_names, side, config.long_side, config.channels, config.anchors, config.proposals,
+            self.class_names(splits, ""), side, config.long_side, config.channels, config.anchors, config.proposals,
             config.samples,
         )  # fmt: skip
 

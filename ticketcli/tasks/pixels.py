@@ -29,6 +29,20 @@ def objects_of(splits: Splits) -> InstanceSet:
     return splits.train
 
 
+def require_outlines(splits: Splits, *, hint: str) -> None:
+    """Refuse a set of which an object, in whatever part, has a box and no outline: before training, not after.
+
+    Raises:
+        UsageError: names the image.
+    """
+    for part in (splits.train, splits.validation, splits.test):
+        assert isinstance(part, InstanceSet)
+        bare = next((p for p in part.pictures if not all(one.segmentation for one in p.instances)), None)
+        if bare is not None:
+            what = f"an object on {name_of(bare)} has a box and no outline"
+            raise UsageError(what, where="transfer.data", hint=hint)
+
+
 def has_maps(images: InstanceSet) -> bool:
     """Whether the set has label images instead of outlined objects."""
     return bool(images.pictures) and bool(images.pictures[0].labels)

@@ -13,13 +13,14 @@ from ticketcli.data.images import Images, Normalization, Splits
 from ticketcli.data.instances import InstanceSet, Shown
 from ticketcli.data.label_maps import IGNORED, MapKind, batch_of_maps
 from ticketcli.data.views import views_in_order
+from ticketcli.errors import UsageError
 from ticketcli.metrics.confusion import Confusion
 from ticketcli.models.encoder import Encoder
 from ticketcli.models.semantic import SemanticNet, build_semantic
 from ticketcli.overlays.semantic import image_miou, legend, semantic_row
 from ticketcli.overlays.sheet import Entry, Row
 from ticketcli.recipe.transfer_config import TransferConfig
-from ticketcli.tasks.pixels import PixelFeed, has_maps, name_of, objects_of, test_side
+from ticketcli.tasks.pixels import PixelFeed, has_maps, name_of, objects_of, require_outlines, test_side
 from ticketcli.tasks.task import Head, Judgement
 from ticketcli.tensors.modes import evaluating
 from ticketcli.training.loop import Feed, Loss
@@ -33,16 +34,33 @@ class Semantic:
     prefix = "backbone.body."
 
     def check(self, splits: Splits) -> None:
-        """Refuse images without objects or label images."""
-        objects_of(splits)
+        """Refuse images without objects or label images, objects without outlines, and more classes than bytes tell."""
+        images = objects_of(splits)
+        if not has_maps(images):
+            require_outlines(splits, hint="classes of pixels need outlines; task: detection learns from boxes")
+        if len(images.class_names) >= IGNORED - 1:
+            hint = "keep fewer with data.classes, or use regions: boundary"
+            raise UsageError(f"{len(images.class_names)} classes of pixels", where="transfer.data", hint=hint)
+
+    def class_names(self, splits: Splits, regions: str) -> tuple[str, ...]:
+        """A class for every region; label images bring their own.
+
+        Raises:
+            UsageError: regions of outlined objects are asked of label images, or the other way round.
+        """
+        images = objects_of(splits)
+        if has_maps(images) != (regions == "image"):
+            hint = "leave regions out for label images"
+            raise UsageError(f"regions: {regions} does not suit these images", where="transfer.regions", hint=hint)
+        names = {"image": images.class_names, "boundary": _BOUNDARY, "category": ("background", *images.class_names)}
+        return names[regions]
 
     def head(self, config: TransferConfig, splits: Splits, source_size: int) -> Head:
-        """A class for every region; label images bring their own."""
+        """As the images and the settings ask for."""
         images = objects_of(splits)
-        regions = "image" if has_maps(images) else config.regions
-        names = {"image": images.class_names, "boundary": _BOUNDARY, "category": ("background", *images.class_names)}
+        regions = "image" if has_maps(images) and config.regions == "category" else config.regions
         side = test_side(config, images)
-        return Head(names[regions], side, config.long_side, config.channels, regions=regions)
+        return Head(self.class_names(splits, regions), side, config.long_side, config.channels, regions=regions)
 
     def build(self, encoder: Encoder, head: Head, *, seed: int) -> nn.Module:
         """The encoder under a feature pyramid and a small head."""
@@ -64,7 +82,8 @@ class Semantic:
 
         def loss(shown: Shown, _draw: int) -> dict[str, Tensor]:
             wanted = batch_of_maps(shown, _regions(head))
-            return {"loss": F.cross_entropy(model(shown.images), wanted, ignore_index=IGNORED)}
+            total = F.cross_entropy(model(shown.images), wanted, ignore_index=IGNORED, reduction="sum")
+            return {"loss": total / (wanted != IGNORED).sum().clamp_min(1)}  # a batch may have nothing that counts
 
         return loss
 

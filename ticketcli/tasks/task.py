@@ -88,6 +88,9 @@ class Task(Protocol):
             InputMissing: so is a package.
         """
 
+    def class_names(self, splits: Splits, regions: str) -> tuple[str, ...]:
+        """What a network for these images has to tell apart, by label; `regions` as in `Head`."""
+
     def head(self, config: TransferConfig, splits: Splits, source_size: int) -> Head:
         """What the settings and the images ask for."""
 
