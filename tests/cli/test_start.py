@@ -57,7 +57,13 @@ def test_planning_loads_no_torch(arguments, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("status",), ("inspect", "ours@seed=0"), ("verify",), ("masks", "compare", "ours@seed=0", "imp@seed=0")],
+    [
+        ("status",),
+        ("inspect", "ours@seed=0"),
+        ("verify", "--old"),
+        ("gc",),
+        ("masks", "compare", "ours@seed=0", "imp@seed=0"),
+    ],
 )
 def test_looking_at_a_run_loads_no_torch(arguments, finished):
     assert start(HEAVY, *arguments, "--run", finished.root)
