@@ -49,7 +49,7 @@ def test_two_starts_at_once_make_what_one_makes(tmp_path):
     assert twice(Run(tmp_path / "twice"))[0] == digests(alone)
 
 
-@pytest.mark.parametrize("during", ["_write", "_maybe_save"])
+@pytest.mark.parametrize("during", ["_commit", "_maybe_save"])
 def test_whom_the_lock_was_taken_from_writes_no_manifest_and_no_state(tmp_path, monkeypatch, during):
     """Somebody said --break-lock on another machine, too early."""
     run = Run(tmp_path / "run")
@@ -65,7 +65,7 @@ def test_whom_the_lock_was_taken_from_writes_no_manifest_and_no_state(tmp_path, 
     assert result.code == 7, result
     assert "the lock on 'pretrain' was taken from this process" in result.err
     assert run.manifest("pretrain").units == {}
-    assert during == "_write" or not list(run.root.rglob("state/*"))
+    assert during == "_commit" or not list(run.root.rglob("state/*"))
     result = ticket(*PRETRAIN, "--run", run.root)
     assert result.code == 7
     assert "on node7" in result.err
