@@ -19,7 +19,8 @@ import torch
 from ticketcli.canon import canonical
 from ticketcli.data.images import Splits
 from ticketcli.events import Progress
-from ticketcli.execute import Options, load_input, runner_of
+from ticketcli.exchange import load_input
+from ticketcli.execute import Options, runner_of
 from ticketcli.machine import peak_memory, pick_device
 from ticketcli.plan import Step
 from ticketcli.recipe.configs import ImportConfig, PretrainConfig, PruneConfig, StageConfig, Training

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -20,20 +19,18 @@ from ticketcli.canon import digest
 from ticketcli.data.sources import Sources
 from ticketcli.errors import CorruptError, NothingToResume, StaleError, Stopped
 from ticketcli.events import Event, JsonLines, Listener, Measured, Note, PlainLines, listeners
+from ticketcli.exchange import load_input, write_output
 from ticketcli.log import check_log
 from ticketcli.machine import Speedometer, environment, peak_memory, pick_device
 from ticketcli.plan import Step
 from ticketcli.stage import StageSpec, Unit
 from ticketcli.stages.job import Job
-from ticketcli.store.atomic import write_bytes, write_json
-from ticketcli.store.codec import read_mask, write_mask
 from ticketcli.store.generations import Generations
 from ticketcli.store.lock import Held, locked
-from ticketcli.store.manifest import Artifact, FileRecord, Manifest, UnitRecord, write_manifest
+from ticketcli.store.manifest import Artifact, Manifest, UnitRecord, write_manifest
 from ticketcli.store.run_folder import FOREIGN, STATE, Run
-from ticketcli.tensors.files import read_checkpoint, read_state, write_checkpoint, write_state
-from ticketcli.tensors.foreign import read_weights
-from ticketcli.training.yields import Loaded, Output, Produced, Snapshot, State
+from ticketcli.tensors.files import read_state, write_state
+from ticketcli.training.yields import Produced, Snapshot, State
 from ticketcli.units import human_bytes
 
 
@@ -327,7 +324,10 @@ class _Execution:
         """Write the files, then the manifest: only then does the unit count as done."""
         if produced.unit != unit.name:
             raise AssertionError(f"the stage made {produced.unit}, planned was {unit.name}")
-        outputs = tuple(self._write(output, produced) for output in produced.outputs)
+        held = {role: bound.artifact.files for role, bound in self.step.inputs.items()}
+        inputs = {role: files["values"] for role, files in held.items() if "values" in files}
+        made = self.manifest.artifacts()
+        outputs = tuple(write_output(self.folder, output, inputs, made) for output in produced.outputs)
         for listener in told:
             listener.on(Measured("unit", {"unit": unit.name, **produced.metrics}))
         metrics.sync()
@@ -355,42 +355,6 @@ class _Execution:
         for listener in told:
             listener.on(Note(f"{unit.name} done in {record.seconds:.1f}s{_headline(produced.metrics, speed)}"))
 
-    def _write(self, output: Output, produced: Produced) -> Artifact:
-        files: dict[str, FileRecord] = {}
-        if output.kind == "metrics":
-            path = self.folder / f"{output.stem}.json"
-            write_json(path, dict(output.about))
-            files["metrics"] = FileRecord.of(path, base=self.folder)
-            for name, content in output.files.items():
-                write_bytes(self.folder / name, content)
-                files[name] = FileRecord.of(self.folder / name, base=self.folder)
-            return Artifact(name=output.name, kind=output.kind, files=files, about={})
-        if isinstance(output.values, str):
-            files["values"] = self._recorded(self.step.inputs[output.values].artifact.files["values"])
-        else:
-            path = self.folder / f"{output.stem}.safetensors"
-            write_checkpoint(path, output.values, kind=output.kind, about=dict(output.about))
-            files["values"] = FileRecord.of(path, base=self.folder)
-        if output.mask_of:
-            files["mask"] = self.manifest.artifacts()[output.mask_of].files["mask"]
-        elif output.mask is not None:
-            path = self.folder / f"{output.stem}.mask.safetensors"
-            about = {
-                "ticket": dict(output.about),
-                "values": files["values"].content,
-                "sparsity": output.mask.sparsity,
-            }
-            write_mask(path, output.mask, about)
-            files["mask"] = FileRecord.of(path, base=self.folder)
-        return Artifact(name=output.name, kind=output.kind, files=files, about=dict(output.about))
-
-    def _recorded(self, record: FileRecord) -> FileRecord:
-        """An input's file record, its path made relative to this step's folder where both lie in the run."""
-        path = Path(record.path)
-        root = self.run.root.resolve()
-        relative = os.path.relpath(path, self.folder.resolve()) if path.is_relative_to(root) else str(path)
-        return record.model_copy(update={"path": relative})
-
 
 def _headline(metrics: Mapping[str, Any], speed: float | None) -> str:
     parts = []
@@ -415,17 +379,3 @@ def runner_of(spec: StageSpec) -> Callable[[Job[Any]], Generator[Any, None, None
     module, _, name = spec.runner.partition(":")
     runner: Callable[[Job[Any]], Generator[Any, None, None]] = getattr(importlib.import_module(module), name)
     return runner
-
-
-def load_input(ref: str, artifact: Artifact) -> Loaded:
-    """Read an input's files, each verified against its recorded digest first."""
-    for record in artifact.files.values():
-        record.check(Path("/"), thorough=True)
-    loaded = Loaded(ref, artifact.kind, artifact.about, identity=artifact.identity)
-    if artifact.kind == FOREIGN:
-        return replace(loaded, values=read_weights(Path(artifact.files["values"].path)))
-    if "values" in artifact.files:
-        loaded = replace(loaded, values=read_checkpoint(Path(artifact.files["values"].path)).tensors)
-    if "mask" in artifact.files:
-        loaded = replace(loaded, mask=read_mask(Path(artifact.files["mask"].path))[0])
-    return loaded

@@ -3,10 +3,14 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from tests.cli.command_line import digests, ticket
+from ticketcli.canon import canonical
+from ticketcli.execute import _Execution
+from ticketcli.store.lock import owner_path
 from ticketcli.store.run_folder import Run
 
 PRETRAIN = (
@@ -43,6 +47,32 @@ def test_two_starts_at_once_make_what_one_makes(tmp_path):
     alone = Run(tmp_path / "alone")
     assert ticket(*PRETRAIN, "--run", alone.root).code == 0
     assert twice(Run(tmp_path / "twice"))[0] == digests(alone)
+
+
+@pytest.mark.parametrize("during", ["_commit", "_maybe_save"])
+def test_whom_the_lock_was_taken_from_writes_no_manifest_and_no_state(tmp_path, monkeypatch, during):
+    """Somebody said --break-lock on another machine, too early."""
+    run = Run(tmp_path / "run")
+    before = getattr(_Execution, during)
+
+    def robbed(self, *arguments, **named):
+        owner = replace(self.held.owner, host="node7", boot="another", pid=4711)
+        owner_path(run.lock_path("pretrain")).write_text(canonical(owner.as_json()))
+        return before(self, *arguments, **named)
+
+    monkeypatch.setattr(_Execution, during, robbed)
+    result = ticket(*PRETRAIN, "--save-every", "0", "--run", run.root)
+    assert result.code == 7, result
+    assert "the lock on 'pretrain' was taken from this process" in result.err
+    assert run.manifest("pretrain").units == {}
+    assert during == "_commit" or not list(run.root.rglob("state/*"))
+    result = ticket(*PRETRAIN, "--run", run.root)
+    assert result.code == 7
+    assert "on node7" in result.err
+    monkeypatch.undo()
+    result = ticket(*PRETRAIN, "--run", run.root, "--break-lock")
+    assert result.code == 0, result
+    assert "the lock of another is broken (process 4711 on node7" in result.err
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,7 +11,6 @@ from ticketcli.errors import UsageError, did_you_mean
 
 VARIABLE = re.compile(r"\$(\w+)")
 LONGEST_NAME = 200  # characters of a step's name; file systems end at 255 bytes, and locks and files add to it
-MOST_STEPS = 10_000
 Label = str | int | float | bool | None
 Variables = Mapping[str, Label]
 Axis = Mapping[Label, Any]
@@ -74,15 +72,7 @@ def choose(axis: Mapping[Label, Any], labels: Sequence[Any], where: str) -> dict
 
 
 def combinations(axes: Mapping[str, Axis]) -> Iterator[dict[str, Label]]:
-    """Every choice of one label from each axis; the last axis turns fastest.
-
-    Raises:
-        UsageError: more choices than anybody can mean.
-    """
-    n_choices = math.prod(len(axis) for axis in axes.values())
-    if n_choices > MOST_STEPS:
-        what = f"{' x '.join(axes)} would repeat a step {n_choices:,} times, {MOST_STEPS:,} are the most"
-        raise UsageError(what, where="for_each", hint="make several recipes of it")
+    """Every choice of one label from each axis; the last axis turns fastest."""
     for labels in itertools.product(*axes.values()):
         yield dict(zip(axes, labels, strict=True))
 

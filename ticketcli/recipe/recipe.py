@@ -12,7 +12,6 @@ from ticketcli.canon import digest
 from ticketcli.errors import InputMissing, UsageError, UsageErrors, did_you_mean
 from ticketcli.recipe.configs import StageConfig
 from ticketcli.recipe.for_each import (
-    MOST_STEPS,
     Axis,
     Label,
     Variables,
@@ -30,6 +29,7 @@ from ticketcli.recipe.tables import TableConfig, check_table, parse_tables, wher
 
 SCHEMA = 1
 STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_MOST_STEPS = 10_000
 _LONGEST_CHAIN = 100  # of steps of which each refers to the next
 _TOP = ("schema", "about", "for_each", "defaults", "steps", "report")
 _WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt", ".th")
@@ -293,8 +293,8 @@ class _Expansion:
 
     def _instance(self, group: str, stage: str, values: dict[str, Any], variables: Variables) -> RecipeStep:
         where, name, config_type = f"steps.{group}", step_name(group, variables), self.configs[stage]
-        if len(self.names) >= MOST_STEPS:
-            raise UsageError(f"more than {MOST_STEPS:,} steps", where=where, hint="make several recipes of it")
+        if len(self.names) >= _MOST_STEPS:
+            raise UsageError(f"more than {_MOST_STEPS:,} steps", where=where, hint="make several recipes of it")
         check_name(name, self.names, where)
         self.names[name.casefold()] = name
         refs: dict[str, Ref] = {}

@@ -1,0 +1,73 @@
+"""What steps exchange, on disk: inputs are read and verified, outputs written and measured."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ticketcli.store.atomic import write_bytes, write_json
+from ticketcli.store.codec import read_mask, write_mask
+from ticketcli.store.manifest import Artifact, FileRecord
+from ticketcli.store.run_folder import FOREIGN
+from ticketcli.tensors.files import read_checkpoint, write_checkpoint
+from ticketcli.tensors.foreign import read_weights
+from ticketcli.training.yields import Loaded, Output
+
+
+def load_input(ref: str, artifact: Artifact) -> Loaded:
+    """Read an input's files, each verified against its recorded digest first."""
+    for record in artifact.files.values():
+        record.check(Path("/"), thorough=True)
+    loaded = Loaded(ref, artifact.kind, artifact.about, identity=artifact.identity)
+    if artifact.kind == FOREIGN:
+        return replace(loaded, values=read_weights(Path(artifact.files["values"].path)))
+    if "values" in artifact.files:
+        loaded = replace(loaded, values=read_checkpoint(Path(artifact.files["values"].path)).tensors)
+    if "mask" in artifact.files:
+        loaded = replace(loaded, mask=read_mask(Path(artifact.files["mask"].path))[0])
+    return loaded
+
+
+def write_output(
+    folder: Path, output: Output, inputs: Mapping[str, FileRecord], made: Mapping[str, Artifact]
+) -> Artifact:
+    """Write an output's files into the step's folder.
+
+    Args:
+        folder: the step's, in the run's.
+        output: what a stage produced.
+        inputs: the file of each input that holds values, by role, for outputs whose values are an input's.
+        made: what the step made before, for outputs whose mask is an earlier one's.
+    """
+    files: dict[str, FileRecord] = {}
+    if output.kind == "metrics":
+        path = folder / f"{output.stem}.json"
+        write_json(path, dict(output.about))
+        files["metrics"] = FileRecord.of(path, base=folder)
+        for name, content in output.files.items():
+            write_bytes(folder / name, content)
+            files[name] = FileRecord.of(folder / name, base=folder)
+        return Artifact(name=output.name, kind=output.kind, files=files, about={})
+    if isinstance(output.values, str):
+        files["values"] = _as_seen_from(folder, inputs[output.values])
+    else:
+        path = folder / f"{output.stem}.safetensors"
+        write_checkpoint(path, output.values, kind=output.kind, about=dict(output.about))
+        files["values"] = FileRecord.of(path, base=folder)
+    if output.mask_of:
+        files["mask"] = made[output.mask_of].files["mask"]
+    elif output.mask is not None:
+        path = folder / f"{output.stem}.mask.safetensors"
+        about = {"ticket": dict(output.about), "values": files["values"].content, "sparsity": output.mask.sparsity}
+        write_mask(path, output.mask, about)
+        files["mask"] = FileRecord.of(path, base=folder)
+    return Artifact(name=output.name, kind=output.kind, files=files, about=dict(output.about))
+
+
+def _as_seen_from(folder: Path, record: FileRecord) -> FileRecord:
+    """An input's file record, its path made relative to this step's folder where both lie in the run."""
+    path, here = Path(record.path), folder.resolve()
+    relative = os.path.relpath(path, here) if path.is_relative_to(here.parent) else str(path)
+    return record.model_copy(update={"path": relative})
