@@ -2,26 +2,19 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from tests.cli.command_line import ticket
 from ticketcli.store.run_folder import Run
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 LARGE = 3_000  # pixels of area: objects that can still be seen at the size of this test
 
 
 @pytest.fixture(scope="module")
-def eight(tmp_path_factory):
+def eight(unpacked, tmp_path_factory):
     """Eight images with one to four large objects each, as all three parts of a set."""
-    if not (SHARED / "unpack.py").is_file():
-        pytest.skip("the shared real images are not here")
-    whole, folder = tmp_path_factory.mktemp("coco"), tmp_path_factory.mktemp("eight")
-    subprocess.run([sys.executable, SHARED / "unpack.py", "coco-mini", whole], check=True, capture_output=True)
+    whole, folder = unpacked("coco-mini"), tmp_path_factory.mktemp("eight")
     document = json.loads((whole / "instances_train.json").read_text())
     objects = {}
     for one in document["annotations"]:

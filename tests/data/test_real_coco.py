@@ -7,8 +7,7 @@ import pytest
 
 from tests.cli.command_line import ticket
 from tests.data.files import sources
-from tests.data.test_outlines import by_pycocotools, pytestmark  # noqa: F401
-from tests.data.test_real_sets import unpacked  # noqa: F401
+from tests.data.test_outlines import by_pycocotools
 from ticketcli.annotations.coco import read_coco
 from ticketcli.annotations.run_lengths import area_of
 from ticketcli.data.outlines import bitmap
@@ -19,9 +18,11 @@ COUNTS = {  # images, objects, crowd regions, empty images of train and val; val
     "dsb2018": ((531, 23113, 0, 0), (133, 5873, 0, 0), (478, 53, 133)),
 }
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
+
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_a_real_set_is_read_whole_and_nothing_is_wrong_with_it(unpacked, name):  # noqa: F811
+def test_a_real_set_is_read_whole_and_nothing_is_wrong_with_it(unpacked, name):
     root = unpacked(name)
     train, val, parts = COUNTS[name]
     result = ticket("data", "check", root, "--json")
@@ -41,7 +42,7 @@ def test_a_real_set_is_read_whole_and_nothing_is_wrong_with_it(unpacked, name): 
 
 
 @pytest.mark.parametrize(("name", "part"), [("coco-mini", "train"), ("coco-mini", "val"), ("dsb2018", "val")])
-def test_real_outlines_are_drawn_as_pycocotools_draws_them(unpacked, name, part):  # noqa: F811
+def test_real_outlines_are_drawn_as_pycocotools_draws_them(unpacked, name, part):
     found = read_coco(unpacked(name) / f"instances_{part}.json")
     kinds = set()
     for picture in found.pictures[:60]:

@@ -1,7 +1,5 @@
 """Real images, where they are at hand: unpacked into the form in which people have them."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,18 +12,6 @@ from ticketcli.data.sets import load_splits
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="session")
-def unpacked(tmp_path_factory):
-    def unpack(name):
-        if not (SHARED / name).is_dir():
-            pytest.skip(f"the real images of '{name}' are not beside this checkout")
-        destination = tmp_path_factory.mktemp(name)
-        subprocess.run([sys.executable, SHARED / "unpack.py", name, destination], check=True, capture_output=True)
-        return destination
-
-    return unpack
 
 
 def check_statistics(splits):

@@ -1,8 +1,6 @@
 import json
-import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,20 +16,7 @@ from ticketcli.errors import DivergedError, InputMissing, MismatchError, UsageEr
 from ticketcli.metrics.average_precision import average_precision, require_coco, results_of
 from ticketcli.tensors.shown import Found
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 KINDS = {"bbox": "box", "segm": "mask"}
-
-
-@pytest.fixture(scope="session")
-def unpacked(tmp_path_factory):
-    def unpack(name):
-        if not (SHARED / name).is_dir():
-            pytest.skip(f"the real images of '{name}' are not beside this checkout")
-        destination = tmp_path_factory.mktemp(name)
-        subprocess.run([sys.executable, SHARED / "unpack.py", name, destination], check=True, capture_output=True)
-        return destination
-
-    return unpack
 
 
 @pytest.fixture(scope="session")

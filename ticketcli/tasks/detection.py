@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ticketcli.data.images import Images, Normalization, Splits
 from ticketcli.data.instances import InstanceSet, Shown
-from ticketcli.data.views import views_in_order
 from ticketcli.errors import UsageError
 from ticketcli.metrics.average_precision import Kind, average_precision, require_coco, results_of
 from ticketcli.models.encoder import Encoder
@@ -20,7 +19,7 @@ from ticketcli.overlays.detection import detection_row, legend
 from ticketcli.overlays.matching import match
 from ticketcli.overlays.sheet import Entry, Row
 from ticketcli.recipe.transfer_config import TransferConfig
-from ticketcli.tasks.pixels import PixelFeed, has_maps, objects_of, require_outlines, test_side
+from ticketcli.tasks.pixels import PixelFeed, has_maps, objects_of, require_outlines, test_side, tested
 from ticketcli.tasks.task import Head, Judgement
 from ticketcli.tensors.modes import evaluating
 from ticketcli.training.loop import Feed, Loss
@@ -90,10 +89,7 @@ class Detection:
         assert isinstance(images, InstanceSet)
         results: list[dict[str, Any]] = []
         scores = [0.0] * len(images.pictures)
-        views = views_in_order(
-            images, normalization, short_side=head.side, long_side=head.long_side, batch=batch, masks=False,
-            device=device,
-        )  # fmt: skip
+        views = tested(images, normalization, head, device, batch=batch, masks=False)
         with evaluating(model):
             for shown in views:
                 originals = [images.pictures[index] for index in shown.indices]
@@ -113,9 +109,7 @@ class Detection:
         device: torch.device, side: int,
     ) -> tuple[list[Row], tuple[Entry, ...]]:  # fmt: skip
         """The truth, and what each network got right, got wrong and missed."""
-        views = views_in_order(
-            images, normalization, short_side=head.side, long_side=head.long_side, batch=1, masks=False, device=device
-        )
+        views = tested(images, normalization, head, device, batch=1, masks=False)
         rows: dict[int, Row] = {}
         with evaluating(*models):
             for shown in views:

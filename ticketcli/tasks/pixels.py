@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from ticketcli.annotations.pictures import Picture
 from ticketcli.data.augmentation import augmentation
-from ticketcli.data.images import Splits
+from ticketcli.data.images import Normalization, Splits
 from ticketcli.data.instances import InstanceSet, Shown
 from ticketcli.data.sets import natural_augment
-from ticketcli.data.views import InstanceBatches
+from ticketcli.data.views import InstanceBatches, views_in_order
 from ticketcli.errors import UsageError
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.tasks.task import Head
@@ -82,6 +84,15 @@ class PixelFeed:
     def close(self) -> None:
         """End the workers."""
         self.batches.close()
+
+
+def tested(
+    images: InstanceSet, normalization: Normalization, head: Head, device: torch.device, *, batch: int, masks: bool
+) -> Iterator[Shown]:
+    """All images once, as a network is tested on them."""
+    return views_in_order(
+        images, normalization, short_side=head.side, long_side=head.long_side, batch=batch, masks=masks, device=device
+    )
 
 
 def name_of(picture: Picture) -> str:

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from ticketcli.data.images import Images, Normalization, Splits
 from ticketcli.data.instances import InstanceSet, Shown
 from ticketcli.data.label_maps import IGNORED, MapKind, batch_of_maps
-from ticketcli.data.views import views_in_order
 from ticketcli.errors import UsageError
 from ticketcli.metrics.confusion import Confusion
 from ticketcli.models.encoder import Encoder
@@ -20,7 +19,7 @@ from ticketcli.models.semantic import SemanticNet, build_semantic
 from ticketcli.overlays.semantic import image_miou, legend, semantic_row
 from ticketcli.overlays.sheet import Entry, Row
 from ticketcli.recipe.transfer_config import TransferConfig
-from ticketcli.tasks.pixels import PixelFeed, has_maps, name_of, objects_of, require_outlines, test_side
+from ticketcli.tasks.pixels import PixelFeed, has_maps, name_of, objects_of, require_outlines, test_side, tested
 from ticketcli.tasks.task import Head, Judgement
 from ticketcli.tensors.modes import evaluating
 from ticketcli.training.loop import Feed, Loss
@@ -95,10 +94,7 @@ class Semantic:
         """Intersection over union, from counts over all pixels; a score for each image on its own."""
         assert isinstance(images, InstanceSet)
         total, scores = Confusion(len(head.class_names)), [0.0] * len(images.pictures)
-        views = views_in_order(
-            images, normalization, short_side=head.side, long_side=head.long_side, batch=batch, masks=True,
-            device=device,
-        )  # fmt: skip
+        views = tested(images, normalization, head, device, batch=batch, masks=True)
         with evaluating(model):
             for shown in views:
                 wanted = batch_of_maps(shown, _regions(head))
@@ -114,9 +110,7 @@ class Semantic:
         device: torch.device, side: int,
     ) -> tuple[list[Row], tuple[Entry, ...]]:  # fmt: skip
         """The image, its true label map, and each network's."""
-        views = views_in_order(
-            images, normalization, short_side=head.side, long_side=head.long_side, batch=1, masks=True, device=device
-        )
+        views = tested(images, normalization, head, device, batch=1, masks=True)
         rows: dict[int, Row] = {}
         maps: list[Tensor] = []
         with evaluating(*models):
