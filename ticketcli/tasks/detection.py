@@ -22,7 +22,8 @@ from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.tasks.pixels import PixelFeed, has_maps, objects_of, require_outlines, test_side, tested
 from ticketcli.tasks.task import Head, Judgement
 from ticketcli.tensors.modes import evaluating
-from ticketcli.training.loop import Feed, Loss
+from ticketcli.training.loop import Feed
+from ticketcli.training.replicas import Loss
 
 
 @dataclass(frozen=True)
