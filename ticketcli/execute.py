@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import signal
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -18,13 +17,14 @@ from ticketcli.board import Board
 from ticketcli.canon import digest
 from ticketcli.data.sources import Sources
 from ticketcli.errors import CorruptError, NothingToResume, StaleError, Stopped
-from ticketcli.events import Event, JsonLines, Listener, Measured, Note, PlainLines, listeners
+from ticketcli.events import Event, JsonLines, Listener, Measured, Note, Pause, PlainLines, listeners
 from ticketcli.exchange import load_input, write_output
 from ticketcli.log import check_log
 from ticketcli.machine import Speedometer, environment, peak_memory, pick_device
 from ticketcli.plan import Step
 from ticketcli.stage import StageSpec, Unit
 from ticketcli.stages.job import Job
+from ticketcli.stopping import StopRequest
 from ticketcli.store.generations import Generations
 from ticketcli.store.lock import Held, locked
 from ticketcli.store.manifest import Artifact, Manifest, UnitRecord, write_manifest
@@ -40,6 +40,15 @@ class _Saved:
 
     state: State
     seconds: float
+    log_end: int
+    log_sha256: str
+
+
+@dataclass(frozen=True)
+class _Captured:
+    """A state to save, and the length and digest of `metrics.jsonl` when it was captured."""
+
+    state: State
     log_end: int
     log_sha256: str
 
@@ -67,28 +76,6 @@ class Options:
     break_lock: bool = False
 
 
-class StopRequest:
-    """SIGTERM, SIGINT and SIGUSR2 as a flag, polled between steps; a second SIGINT ends at once with 130."""
-
-    def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
-
-    def _on(self, number: int, _frame: object) -> None:
-        if number == signal.SIGINT and self.signal == signal.SIGINT:
-            raise SystemExit(130)
-        self.signal = signal.Signals(number)
-
-    @contextmanager
-    def listening(self) -> Iterator[StopRequest]:
-        """Handle the signals for the length of the block, then put back what was there."""
-        before = {number: signal.signal(number, self._on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
 def execute(
     run: Run,
     name: str,
@@ -103,7 +90,7 @@ def execute(
     Raises:
         LockedError: another process works on it.
         StaleError, NothingToResume: `resume` is must and there is nothing that may be continued.
-        Stopped: a signal came; the state is saved.
+        Stopped: a signal came, or the time is nearly over; the state is saved.
     """
     with locked(run.lock_path(name), what=name, break_lock=options.break_lock) as held:
         if held.broken:
@@ -147,6 +134,7 @@ class _Execution:
         self.unit_started = time.monotonic()
         self.saved_at = time.monotonic()
         self.spent = 0.0
+        self.trained: _Captured | None = None  # at the end of a training, in case that what follows is stopped
 
     def _manifest(self) -> Manifest:
         step, config = self.step, self.step.recipe.config
@@ -201,13 +189,15 @@ class _Execution:
             for event in chain([first], events):
                 if isinstance(event, Snapshot):
                     self._maybe_save(event, todo[0], metrics)
+                elif isinstance(event, Pause) and self._poll():
+                    raise self._stop_measuring(event, todo[0], metrics)
                 elif isinstance(event, Produced):
                     self._commit(event, todo[0], metrics, told, last=todo[0] == end)
                     todo.pop(0)
                     if todo:
                         self.generations = Generations(self.folder / STATE, todo[0].name)
-                    if self.stop.signal is not None and todo:
-                        raise self._stopped(f"{event.unit} is finished")
+                    if todo and (reason := self.stop.reason):
+                        raise self._stopped(reason, f"{event.unit} is finished")
                 else:
                     self.speedometer.on(event)
                     for listener in told:
@@ -258,8 +248,8 @@ class _Execution:
         lines = PlainLines(self.step.name)
 
         def hear(event: Event) -> None:
-            if self.stop.signal is not None:
-                raise self._stopped("while the images were read")
+            if reason := self.stop.reason:
+                raise self._stopped(reason, "while the images were read")
             if not self.options.quiet:
                 lines.on(event)
 
@@ -293,30 +283,53 @@ class _Execution:
         check_log(self.run.metrics_path(self.step.name), found.log_end, found.log_sha256)
         return found
 
+    def _poll(self) -> str:
+        """Why to stop now; "" to go on."""
+        self.stop.stepped()
+        return self.stop.reason
+
     def _maybe_save(self, snapshot: Snapshot, unit: Unit, metrics: JsonLines) -> None:
-        due = time.monotonic() - self.saved_at >= self.options.save_every
-        if not due and self.stop.signal is None:
+        reason = self._poll()
+        due = bool(reason) or time.monotonic() - self.saved_at >= self.options.save_every
+        if not due and not snapshot.last:
             return
-        state = snapshot.capture()
+        captured = _Captured(snapshot.capture(), metrics.offset, metrics.sha256)
+        if snapshot.last:  # needed only if what follows is stopped
+            self.trained = captured
+        if due:
+            self._save(captured, unit, metrics)
+            if reason:
+                raise self._stopped(reason, f"{unit.name}, step {captured.state['iteration']} is saved")
+
+    def _save(self, captured: _Captured, unit: Unit, metrics: JsonLines) -> None:
+        began = time.monotonic()
         metrics.sync()
         about = {
             "unit": unit.name,
             "key": self.step.key(unit, self.before),
-            "metrics_offset": metrics.offset,
-            "metrics_sha256": metrics.sha256,
-            "seconds": self.spent + time.monotonic() - self.unit_started,
+            "metrics_offset": captured.log_end,
+            "metrics_sha256": captured.log_sha256,
+            "seconds": self.spent + began - self.unit_started,
         }
         self.held.check()
         self.generations.commit(
-            lambda path: write_state(path, state, about=about, check=lambda temporary: read_state(temporary) and None)
+            lambda path: write_state(
+                path, captured.state, about=about, check=lambda temporary: read_state(temporary) and None
+            )
         )
         self.saved_at = time.monotonic()
-        if self.stop.signal is not None:
-            raise self._stopped(f"{unit.name}, step {state['iteration']} is saved")
+        self.stop.saved(self.saved_at - began)
 
-    def _stopped(self, what: str) -> Stopped:
-        assert self.stop.signal is not None
-        return Stopped(f"{self.stop.signal.name}: {what}", where=self.step.name, hint="the same command continues")
+    def _stop_measuring(self, pause: Pause, unit: Unit, metrics: JsonLines) -> Stopped:
+        """What was trained is saved; what was measured of it is measured anew."""
+        where = f"{pause.what} {pause.done}/{pause.total}"
+        if self.trained is None:
+            return self._stopped(self.stop.reason, f"{unit.name}, {where}, will begin anew")
+        self._save(self.trained, unit, metrics)
+        return self._stopped(self.stop.reason, f"{unit.name}, {where}; what was trained is saved")
+
+    def _stopped(self, reason: str, what: str) -> Stopped:
+        return Stopped(f"{reason}: {what}", where=self.step.name, hint="the same command continues")
 
     # ------------------------------------------------------------------ outputs
 
@@ -350,7 +363,7 @@ class _Execution:
         self.held.check()
         write_manifest(self.folder, self.manifest)
         self.generations.drop()
-        self.before, self.spent = outputs, 0.0
+        self.before, self.spent, self.trained = outputs, 0.0, None
         self.unit_started = self.saved_at = time.monotonic()
         for listener in told:
             listener.on(Note(f"{unit.name} done in {record.seconds:.1f}s{_headline(produced.metrics, speed)}"))

@@ -42,6 +42,7 @@ def run_recipe(
     device: process.DeviceOption = "auto",
     resume: process.ResumeOption = "auto",
     save_every: process.SaveOption = 60.0,
+    max_minutes: process.MaxMinutesOption = None,
     data_dir: process.DataDirOption = process.DATA_DIR,
     download: process.DownloadOption = False,
     workers: process.WorkersOption = None,
@@ -117,6 +118,8 @@ def run_recipe(
             sources=Sources(data_dir, download, workers),
             tensorboard=tensorboard,
             break_lock=break_lock,
+            max_minutes=max_minutes,
+            started=started,
             last=position == len(todo),
         )
     if not quiet:

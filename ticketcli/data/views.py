@@ -21,6 +21,7 @@ from ticketcli.data.images import Normalization
 from ticketcli.data.instances import InstanceSet, Shown
 from ticketcli.data.order import Order
 from ticketcli.data.packing import Packed, pack, unpack
+from ticketcli.data.series import Series
 from ticketcli.data.showing import padded_size, show, shown_size, to_original
 from ticketcli.data.stream import Stream, stream
 from ticketcli.errors import UsageError
@@ -89,7 +90,7 @@ def views_in_order(
     batch: int,
     masks: bool,
     device: torch.device,
-) -> Iterator[Shown]:
+) -> Series[Shown]:
     """Every image exactly once, unaugmented; `Shown.indices` say which, for the order is that of padded sizes."""
     groups: dict[tuple[int, int], list[int]] = {}
     for index in range(len(images.pictures)):
@@ -100,9 +101,13 @@ def views_in_order(
     here = _few(images, batch, short_side)
     work = _Plain(images, short_side, long_side, masks=masks, remember=here)
     n_workers = 0 if here else images.sources.n_workers
-    with closing(stream(work, tasks, n_workers, pinned=device.type == "cuda")) as made:
-        for packed in made:
-            yield unpack(packed, normalization, device)
+
+    def made(tasks: Sequence[list[int]]) -> Iterator[Shown]:
+        with closing(stream(work, tasks, n_workers, pinned=device.type == "cuda")) as all_packed:
+            for packed in all_packed:
+                yield unpack(packed, normalization, device)
+
+    return Series(tasks, made)
 
 
 def _few(images: InstanceSet, batch: int, side: int) -> bool:

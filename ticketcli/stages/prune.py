@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,7 +148,7 @@ class _Rounds:
             self.start = _Values(copy_of(self.model), "")
         else:
             self.start = self._rewound()
-        metrics["unhealed"] = self._measure_unhealed()
+        metrics["unhealed"] = yield from self._measure_unhealed()
         metrics |= _counts(self.mask, parameters(self.model)) | {"dropped": before.kept - self.mask.kept}
         metrics |= {"criterion": self.config.criterion, **selection.report}
         values: Mapping[str, Tensor] | str = self.start.role or self.start.tensors
@@ -201,7 +201,7 @@ class _Rounds:
         trained = yield from train(run, resume=self.job.resume_of(unit))
         assert trained.mask is not None
         self.mask = trained.mask
-        metrics = {"images": self.splits.counts(), "gradient_ratio": ratio, **self._healed()}
+        metrics = {"images": self.splits.counts(), "gradient_ratio": ratio, **(yield from self._healed())}
         metrics |= _counts(self.mask, parameters(self.model))
         about = {**self._about(config.rounds), "rewind": "none", "healed": True}
         output = Output("healed", "ticket", "gmp", about, copy_of(self.model), self.mask)
@@ -225,7 +225,7 @@ class _Rounds:
         run = Run(what, self.model, self.objective, batches, config, length, self.weights, self.mask)
         yield from train(run, resume=self.job.resume_of(unit))
         metrics["gradient_ratio"] = ratio
-        metrics |= self._healed()
+        metrics |= yield from self._healed()
         yield Measured(
             "gradients",
             {
@@ -279,21 +279,22 @@ class _Rounds:
     def _enforce(self) -> None:
         MaskedWeights(self.weights, self.mask).apply()
 
-    def _measure(self) -> dict[str, Any]:
+    def _measure(self, what: str) -> Generator[Yield, None, dict[str, Any]]:
         normalization = self.splits.normalization
         rebuild = None if self.decoder is None else Rebuild(self.decoder, normalization.denormalize, self.t)
         labelled = knows(self.splits.validation, self.about)
         images = in_order(self.splits.validation, normalization, 256, self.device)
-        return quality(self.model, images, rebuild, labelled=labelled)
+        return (yield from quality(self.model, images, rebuild, labelled=labelled, what=what))
 
-    def _measure_unhealed(self) -> dict[str, Any]:
+    def _measure_unhealed(self) -> Generator[Yield, None, dict[str, Any]]:
         """The ticket as it leaves the round: with its checkpoint's BatchNorm statistics, and with its own."""
         load_into(self.model, self.start.tensors, where="the rewound values")
         self._enforce()
-        found = {"literal": self._measure()}
+        found = {"literal": (yield from self._measure("measuring the ticket"))}
         if self.config.recalibrate_bn:
-            recalibrate(self.model, calibration_batches(self.splits, self.config.recalibrate_bn, self.device))
-            found["recalibrated"] = self._measure()
+            calibration = calibration_batches(self.splits, self.config.recalibrate_bn, self.device)
+            yield from recalibrate(self.model, calibration)
+            found["recalibrated"] = yield from self._measure("measuring it recalibrated")
         return found
 
     def _ratio(self, batches: Batches) -> float | None:
@@ -301,9 +302,10 @@ class _Rounds:
         first = (batches.at(0, step) for step in range(batches.per_epoch))
         return self.objective.gradient_ratio(self.weights, self.mask, first, share=batches.share)
 
-    def _healed(self) -> dict[str, Any]:
+    def _healed(self) -> Generator[Yield, None, dict[str, Any]]:
         """The network as it was trained under the present mask."""
-        return {"healed_before": {"sparsity": self.mask.sparsity, **self._measure()}}
+        found = yield from self._measure("measuring what was finetuned")
+        return {"healed_before": {"sparsity": self.mask.sparsity, **found}}
 
 
 def _counts(mask: Mask, n_parameters: int) -> dict[str, Any]:

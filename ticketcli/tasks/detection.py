@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ticketcli.data.images import Images, Normalization, Splits
 from ticketcli.data.instances import InstanceSet, Shown
 from ticketcli.errors import UsageError
+from ticketcli.events import Pause
 from ticketcli.metrics.average_precision import Kind, average_precision, require_coco, results_of
 from ticketcli.models.encoder import Encoder
 from ticketcli.models.rcnn import Rcnn, build_rcnn, describe
@@ -84,15 +85,15 @@ class Detection:
     @torch.no_grad()
     def judge(
         self, model: nn.Module, images: Images, normalization: Normalization, head: Head, device: torch.device,
-        batch: int,
-    ) -> Judgement:  # fmt: skip
+        batch: int, what: str,
+    ) -> Generator[Pause, None, Judgement]:  # fmt: skip
         """Average precision as COCO defines it."""
         assert isinstance(images, InstanceSet)
         results: list[dict[str, Any]] = []
         scores = [0.0] * len(images.pictures)
         views = tested(images, normalization, head, device, batch=batch, masks=False)
         with evaluating(model):
-            for shown in views:
+            for done, shown in enumerate(views, 1):
                 originals = [images.pictures[index] for index in shown.indices]
                 sizes = [(one.height, one.width) for one in originals]
                 for index, picture, found in zip(
@@ -100,6 +101,7 @@ class Detection:
                 ):
                     results += results_of(picture, found, images.category_ids)
                     scores[index] = match(picture, found).f1
+                yield Pause(what, done, len(views))
         kinds: tuple[Kind, ...] = ("bbox", "segm") if self.masks else ("bbox",)
         metrics = average_precision(images.pictures, images.class_names, images.category_ids, results, kinds)
         return Judgement({**metrics, "n": len(scores)}, tuple(scores), results)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 
 from ticketcli.annotations.pictures import Picture
 from ticketcli.data.augmentation import augmentation
 from ticketcli.data.images import Normalization, Splits
 from ticketcli.data.instances import InstanceSet, Shown
+from ticketcli.data.series import Series
 from ticketcli.data.sets import natural_augment
 from ticketcli.data.views import InstanceBatches, views_in_order
 from ticketcli.errors import UsageError
@@ -90,7 +89,7 @@ class PixelFeed:
 
 def tested(
     images: InstanceSet, normalization: Normalization, head: Head, device: torch.device, *, batch: int, masks: bool
-) -> Iterator[Shown]:
+) -> Series[Shown]:
     """All images once, as a network is tested on them."""
     return views_in_order(
         images, normalization, short_side=head.side, long_side=head.long_side, batch=batch, masks=masks, device=device

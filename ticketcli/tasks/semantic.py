@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import cast
 
 import torch
@@ -13,6 +13,7 @@ from ticketcli.data.images import Images, Normalization, Splits
 from ticketcli.data.instances import InstanceSet, Shown
 from ticketcli.data.label_maps import IGNORED, MapKind, batch_of_maps
 from ticketcli.errors import UsageError
+from ticketcli.events import Pause
 from ticketcli.metrics.confusion import Confusion
 from ticketcli.models.encoder import Encoder
 from ticketcli.models.semantic import SemanticNet, build_semantic
@@ -90,19 +91,20 @@ class Semantic:
     @torch.no_grad()
     def judge(
         self, model: nn.Module, images: Images, normalization: Normalization, head: Head, device: torch.device,
-        batch: int,
-    ) -> Judgement:  # fmt: skip
+        batch: int, what: str,
+    ) -> Generator[Pause, None, Judgement]:  # fmt: skip
         """Intersection over union, from counts over all pixels; a score for each image on its own."""
         assert isinstance(images, InstanceSet)
         total, scores = Confusion(len(head.class_names)), [0.0] * len(images.pictures)
         views = tested(images, normalization, head, device, batch=batch, masks=True)
         with evaluating(model):
-            for shown in views:
+            for done, shown in enumerate(views, 1):
                 wanted = batch_of_maps(shown, _regions(head))
                 predicted = model(shown.images).argmax(dim=1)
                 total.update(predicted, wanted)
                 for index, found, there in zip(shown.indices, predicted.cpu(), wanted.cpu(), strict=True):
                     scores[index] = image_miou(found, there, len(head.class_names))
+                yield Pause(what, done, len(views))
         return Judgement({**total.measures(head.class_names), "images": len(scores)}, tuple(scores))
 
     @torch.no_grad()

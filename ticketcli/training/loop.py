@@ -171,7 +171,7 @@ def train(
                 mask, masked = smaller, MaskedWeights(run.prunable, smaller)
                 masked.apply(optimizer)
         yield Progress(run.what, iteration, total, values, run.batches.batch)
-        yield Snapshot(partial(_capture, run, optimizer, iteration, kept, mask))
+        yield Snapshot(partial(_capture, run, optimizer, iteration, kept, mask), last=iteration == total)
     run.batches.close()  # processes that decode images are not kept for what comes after
     replica.settle()
     require_finite_values(run.model.state_dict().values(), where=run.what, step=iteration)
