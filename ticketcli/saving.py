@@ -88,7 +88,7 @@ class UnitStates:
 
 
 def _require_as_many(n_processes: int, unit: str, path: Path) -> None:
-    """Other processes would have other parts of each batch: what goes on would be neither one training nor the other."""
+    """More or fewer processes would have other parts of each batch: that would go on as another training."""
     if n_processes != ranks.world():
         made, now = (f"{n} processes" if n > 1 else "one process" for n in (n_processes, ranks.world()))
         hint = f"go on with --nproc {n_processes}, or make the whole step anew with --resume never"

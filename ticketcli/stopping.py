@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ticketcli.errors import Stopped
+
 _LEAST = 2.0  # seconds before the limit, whatever the pace
 
 
@@ -65,3 +67,8 @@ class StopRequest:
         if self.until is not None and time.monotonic() + margin >= self.until:
             return f"--max-minutes {self.minutes:g} are nearly over"
         return ""
+
+
+def stopped(reason: str, what: str, *, where: str) -> Stopped:
+    """The error with which a command ends that stops for a reason, `what` being done or saved."""
+    return Stopped(f"{reason}: {what}", where=where, hint="the same command continues")

@@ -60,7 +60,8 @@ def drive(
     if step.state == "waiting":
         raise InputMissing(f"'{name}' {step.why}, which is not there", where=str(run.root))
     process.share_the_machine()
-    from ticketcli.execute import Options, execute  # torch is loaded here, and only here
+    from ticketcli.execute import execute  # torch is loaded here, and only here
+    from ticketcli.orders import Options
 
     with StopRequest(max_minutes, started).listening() as stop:
         options = Options(device, resume, save_every, quiet, sources, tensorboard, break_lock)

@@ -149,7 +149,7 @@ def _estimate(steps: list[Step], run: Run, device: str, sources: Sources, as_jso
     """Cut every step short, and print what the whole of them will take here."""
     process.share_the_machine()
     from ticketcli.estimate import estimate  # torch is loaded here, and only here
-    from ticketcli.execute import Options
+    from ticketcli.orders import Options
     from ticketcli.report.steps import estimate_table
 
     found = estimate(steps, Options(device=device, quiet=True, sources=sources))

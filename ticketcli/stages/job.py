@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Callable, Generator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
@@ -20,7 +21,7 @@ from ticketcli.models.architectures import build_encoder
 from ticketcli.models.decoder import Decoder, build_decoder
 from ticketcli.models.encoder import Encoder
 from ticketcli.recipe.configs import Data, StageConfig
-from ticketcli.stage import Unit
+from ticketcli.stage import StageSpec, Unit
 from ticketcli.tensors.files import load_into
 from ticketcli.tensors.ranks import one_first
 from ticketcli.training.yields import Loaded, State
@@ -57,6 +58,13 @@ class Job(Generic[ConfigT]):
     def resume_of(self, unit: Unit) -> State | None:
         """The saved state, if it is this unit's."""
         return self.resume if unit == self.todo[0] else None
+
+
+def runner_of(spec: StageSpec) -> Callable[[Job[Any]], Generator[Any, None, None]]:
+    """The generator function of a stage, its module loaded now."""
+    module, _, name = spec.runner.partition(":")
+    runner: Callable[[Job[Any]], Generator[Any, None, None]] = getattr(importlib.import_module(module), name)
+    return runner
 
 
 def splits_of(

@@ -22,7 +22,9 @@ from ticketcli.overlays.sheet import Entry, Row
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.tasks.pixels import PixelFeed, has_maps, name_of, objects_of, require_outlines, test_side, tested
 from ticketcli.tasks.task import Head, Judgement
+from ticketcli.tensors import ranks
 from ticketcli.tensors.modes import evaluating
+from ticketcli.tensors.turns import in_turns
 from ticketcli.training.loop import Feed
 from ticketcli.training.replicas import Loss
 
@@ -97,14 +99,19 @@ class Semantic:
         assert isinstance(images, InstanceSet)
         total, scores = Confusion(len(head.class_names)), [0.0] * len(images.pictures)
         views = tested(images, normalization, head, device, batch=batch, masks=True)
+
+        def measure(shown: Shown) -> list[tuple[int, float]]:
+            wanted = batch_of_maps(shown, _regions(head))
+            predicted = model(shown.images).argmax(dim=1)
+            total.update(predicted, wanted)
+            each = zip(shown.indices, predicted.cpu(), wanted.cpu(), strict=True)
+            return [(index, image_miou(found, there, len(head.class_names))) for index, found, there in each]
+
         with evaluating(model):
-            for done, shown in enumerate(views, 1):
-                wanted = batch_of_maps(shown, _regions(head))
-                predicted = model(shown.images).argmax(dim=1)
-                total.update(predicted, wanted)
-                for index, found, there in zip(shown.indices, predicted.cpu(), wanted.cpu(), strict=True):
-                    scores[index] = image_miou(found, there, len(head.class_names))
-                yield Pause(what, done, len(views))
+            for part in (yield from in_turns(views, measure, what)):
+                for index, score in part:
+                    scores[index] = score
+        ranks.add_up([total.counts])
         return Judgement({**total.measures(head.class_names), "images": len(scores)}, tuple(scores))
 
     @torch.no_grad()
