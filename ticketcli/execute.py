@@ -20,6 +20,7 @@ from ticketcli.data.sources import Sources
 from ticketcli.errors import CorruptError, NothingToResume, StaleError, Stopped
 from ticketcli.events import Event, JsonLines, Listener, Measured, Note, PlainLines, listeners
 from ticketcli.exchange import load_input, write_output
+from ticketcli.launch.member import this_member
 from ticketcli.log import check_log
 from ticketcli.machine import Speedometer, environment, peak_memory, pick_device
 from ticketcli.plan import Step
@@ -68,15 +69,22 @@ class Options:
 
 
 class StopRequest:
-    """SIGTERM, SIGINT and SIGUSR2 as a flag, polled between steps; a second SIGINT ends at once with 130."""
+    """SIGTERM, SIGINT and SIGUSR2 as a flag, polled between steps; a second SIGINT ends at once with 130.
+
+    Under torchrun one Ctrl-C can arrive twice, from the terminal and from torchrun: within a second it is the same.
+    """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self._at = 0.0
 
     def _on(self, number: int, _frame: object) -> None:
-        if number == signal.SIGINT and self.signal == signal.SIGINT:
+        again = number == signal.SIGINT and self.signal == signal.SIGINT
+        if again and this_member() is not None and time.monotonic() < self._at + 1.0:
+            return
+        if again:
             raise SystemExit(130)
-        self.signal = signal.Signals(number)
+        self.signal, self._at = signal.Signals(number), time.monotonic()
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:

@@ -7,10 +7,14 @@ from collections.abc import Callable
 
 from ticketcli.board import mirror_finished, require_tensorboard
 from ticketcli.cli import process
+from ticketcli.cli.membership import hand_over
 from ticketcli.data.sources import Sources
 from ticketcli.errors import InputMissing, Stopped, UsageError
+from ticketcli.launch.torchrun import Several
 from ticketcli.plan import Step
 from ticketcli.store.run_folder import Run
+
+_ALONE = Several()
 
 
 def drive(
@@ -27,8 +31,9 @@ def drive(
     tensorboard: bool = False,
     break_lock: bool = False,
     last: bool = True,
+    several: Several = _ALONE,
 ) -> None:
-    """Plan a step, and execute it unless it is fresh.
+    """Plan a step, and execute it unless it is fresh, in as many processes as are wanted.
 
     Raises:
         UsageError: an unknown `--resume`, or TensorBoard is asked for and is not installed.
@@ -46,6 +51,8 @@ def drive(
             print(text, file=sys.stderr, flush=True)
 
     step = plan()
+    if not dry_run and step.state != "waiting" and (step.state != "fresh" or resume == "never"):
+        hand_over(several, quiet=quiet)
     speak(f"{name}: {step.state}, {step.why}")
     if dry_run:
         return
