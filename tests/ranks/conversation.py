@@ -1,17 +1,21 @@
 """What two processes do together for `test_conversation.py`: each leaves what it found in FOLDER/RANK.pt."""
 
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from tests.ranks.exercises import exercises, refused
+from tests.ranks.exercises import exercises, refused, small_run
 from tests.stages.small_job import prune_job
 from ticketcli.data.order import Order
 from ticketcli.data.sources import Sources
+from ticketcli.errors import CorruptError, TicketError
 from ticketcli.machine import environment, pick_device
 from ticketcli.stages.prune import _Rounds
 from ticketcli.tensors import ranks
+from ticketcli.training.loop import train
 
 
 def agreement(rank):
@@ -47,6 +51,22 @@ def differing_masks(rank):
     return refused(lambda: rounds._select(rounds.mask, 4))
 
 
+def last_words(rank):
+    """Process 1 meets a damaged image in the second step: each one's code and words, and how long the other waited."""
+    run, steps = small_run(batch=15, length="9it", still=False), []
+
+    def loss(images, labels):
+        steps.append(time.monotonic())
+        if rank == 1 and len(steps) == 2:
+            raise CorruptError("the image is damaged")
+        return run.loss(images, labels)
+
+    try:
+        return list(train(replace(run, loss=loss)))
+    except TicketError as error:
+        return error.code, error.what, time.monotonic() - steps[-1]
+
+
 def main(folder):
     ranks.join()
     rank = ranks.rank()
@@ -60,7 +80,7 @@ def main(folder):
         **exercises(),
     }
     torch.save(found, folder / f"{rank}.pt")
-    ranks.leave()
+    torch.save(last_words(rank), folder / f"{rank}-end.pt")  # after which process 1 is gone
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from ticketcli.tensors.files import copy_of
 from ticketcli.tensors.select import drop_smallest
 from ticketcli.training.gradient_ratio import gradient_ratio
 from ticketcli.training.loop import Run, train
+from ticketcli.training.replicas import Replica
 from ticketcli.units import Duration
 
 CPU = torch.device("cpu")
@@ -95,6 +96,22 @@ def ratio():
     return gradient_ratio(model, weights, Mask.full({"1.weight": (3, 3072)}), losses, batches, share=feed.share)
 
 
+def pixels():
+    """The loss over a batch of five scenes of two sizes: those of the smaller have pixels that do not count."""
+    splits = load_splits("scenes", images=5, split_seed=3)
+    settings = {"data": "scenes", "task": "semantic", "schedule": "tiny", "batch": 5, "short_sides": [32, 64]}
+    config = TransferConfig.parse(settings, where="transfer")
+    head = TASKS["semantic"].head(config, splits, 32)
+    model = nn.Conv2d(3, len(head.class_names), 1)  # that sees no more than a pixel, wherever the canvas ends
+    for number, one in enumerate(model.parameters()):
+        nn.init.normal_(one, generator=torch.Generator().manual_seed(number))
+    feed = TASKS["semantic"].feed(config, splits, head, CPU)
+    replica = Replica(model, TASKS["semantic"].loss(model, head), feed.share)
+    losses = replica.losses(feed.at(0, 0))
+    replica.backward(losses["loss"])
+    return {**replica.means(losses), "gradient": model.weight.grad.norm().item()}
+
+
 class Judge(nn.Module):
     """An encoder and a decoder that need no training."""
 
@@ -149,6 +166,7 @@ def exercises():
         "moving": training(still=False),
         "divergence": divergence(),
         "ratio": ratio(),
+        "pixels": pixels(),
         "measuring": {n: measuring(n) for n in (1, 7)},
         "judged": {task: judged(task) for task in ("semantic", "detection")},
         "rec": produced["round-01"].outputs[0].mask,

@@ -17,7 +17,10 @@ def both(tmp_path_factory):
     with members("-W", "error", "-m", "tests.ranks.conversation", folder) as started:
         for ended in ends(started):
             assert ended.code == 0, ended
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
+    return [
+        torch.load(folder / f"{rank}.pt", weights_only=False) | {"end": torch.load(folder / f"{rank}-end.pt")}
+        for rank in (0, 1)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +89,11 @@ def test_the_ratio_of_gradients_is_that_of_whole_batches(both, alone):
     assert both[0]["ratio"] == both[1]["ratio"] == pytest.approx(alone["ratio"], rel=1e-6)
 
 
+def test_every_pixel_that_counts_weighs_alike_in_whichever_process(both, alone):
+    for one in both:
+        assert one["pixels"] == pytest.approx(alone["pixels"], rel=1e-5)
+
+
 def test_measurements_are_those_of_one_process_to_the_last_bit(both, alone):
     for one in both:
         for n, wanted in alone["measuring"].items():
@@ -119,3 +127,21 @@ def test_the_cores_of_a_machine_are_divided_among_its_processes(both):
 
 def test_what_was_made_says_how_many_made_it(both):
     assert both[0]["processes"] == 2
+
+
+@pytest.mark.slow
+def test_where_three_add_up_a_continued_training_still_ends_in_the_same_bytes(tmp_path):
+    """DistributedDataParallel changes the order of additions after its first step."""
+    with members("-W", "error", "-m", "tests.ranks.three", tmp_path, n=3) as started:
+        for ended in ends(started):
+            assert ended.code == 0, ended
+    straight, resumed = torch.load(tmp_path / "weights.pt", weights_only=True)
+    assert all(torch.equal(value, resumed[name]) for name, value in straight.items())
+
+
+def test_one_with_an_error_of_its_own_ends_with_it_and_the_other_has_lost_a_peer(both):
+    first, second = (one["end"] for one in both)
+    assert first[0] == 1
+    assert "another process of this run has ended" in first[1]
+    assert first[2] < 5.0
+    assert second[:2] == (6, "the image is damaged")
