@@ -66,12 +66,12 @@ def part(member, deed, *more):
         if member.rank == 1:
             leave(member, 9, "error: not finite\n   at: here")
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        time.sleep(600)
+        time.sleep(45)
     wait_for_signals(member)
     if deed == "wait":
         time.sleep(float(more[0]) if more else 0.0)
         leave(member, 75 if member.rank == 0 else 0, STOPPED)
-    time.sleep(600)  # deed == "hang"
+    time.sleep(45)  # deed == "hang"
 
 
 if __name__ == "__main__":
