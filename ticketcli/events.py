@@ -47,7 +47,16 @@ class Note:
     text: str
 
 
-Event = Progress | Measured | Note
+@dataclass(frozen=True)
+class Pause:
+    """Between two batches of a measurement, `done` of `total`: the command may stop here, and measure anew later."""
+
+    what: str
+    done: int
+    total: int
+
+
+Event = Progress | Measured | Note | Pause
 
 
 class Listener(Protocol):
@@ -78,7 +87,7 @@ class PlainLines:
         """Print notes at once, progress now and then."""
         if isinstance(event, Note):
             self._print(event.text)
-        elif isinstance(event, Progress):
+        elif isinstance(event, Progress | Pause):
             now = time.monotonic()
             if event.what != self.what:
                 self.what, self.started, self.begun_at, self.last = event.what, now, event.done, now
@@ -86,9 +95,9 @@ class PlainLines:
                 self.last = now
                 rate = (event.done - self.begun_at) / max(now - self.started, 1e-9)
                 left = human_seconds((event.total - event.done) / rate) if rate > 0 else "?"
-                self._print(
-                    f"{event.what} {event.done}/{event.total}, {rate:.1f}/s, {left} left, {format_values(event.values)}"
-                )
+                values = format_values(event.values) if isinstance(event, Progress) else ""
+                parts = [f"{event.what} {event.done}/{event.total}", f"{rate:.1f}/s", f"{left} left", values]
+                self._print(", ".join(filter(None, parts)))
 
     def _print(self, text: str) -> None:
         print(f"{self.prefix}: {text}", file=self.stream, flush=True)
@@ -120,7 +129,7 @@ class Bar:
         """Print notes above the bar, move the bar on progress (at most ten times a second)."""
         if isinstance(event, Note):
             self.bar.console.print(f"{self.prefix}: {event.text}", highlight=False, markup=False)
-        elif isinstance(event, Progress):
+        elif isinstance(event, Progress | Pause):
             now = time.monotonic()
             if event.what != self.what:
                 if self.task is not None:
@@ -138,7 +147,8 @@ class Bar:
                 return
             self.shown = now
             rate = (event.done - self.begun_at) / max(now - self.started, 1e-9)
-            self.bar.update(self.task, completed=event.done, rate=f"{rate:.1f}/s", values=format_values(event.values))
+            values = format_values(event.values) if isinstance(event, Progress) else ""
+            self.bar.update(self.task, completed=event.done, rate=f"{rate:.1f}/s", values=values)
 
     def close(self) -> None:
         """Take the bar off the screen."""

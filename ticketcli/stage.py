@@ -55,6 +55,14 @@ class StageSpec:
     required: Callable[[Any], frozenset[str]] = field(default=lambda config: frozenset(config.references()))
     argument: str = ""
 
+    def __reduce__(self) -> tuple[Callable[[str], StageSpec], tuple[str]]:
+        """To another process goes the name of the row: functions cannot be sent, and the table is the same there."""
+        return _row, (self.name,)
+
+
+def _row(name: str) -> StageSpec:
+    return STAGES[name]
+
 
 def _one(name: str) -> dict[str, Any]:
     return {"units": lambda config: (Unit(name, (name,)),), "default_output": lambda config: name}

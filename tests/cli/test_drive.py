@@ -8,6 +8,7 @@ from ticketcli.cli.drive import drive
 from ticketcli.data.sources import Sources
 from ticketcli.errors import Stopped
 from ticketcli.plan import plan_step, recorded_step
+from ticketcli.stopping import StopRequest
 from ticketcli.store.run_folder import Run
 
 SETTINGS = {
@@ -29,7 +30,7 @@ def test_a_signal_at_the_very_end_of_a_step_stops_the_run_before_the_next(finish
 
 
 def test_a_second_interrupt_ends_at_once_with_130():
-    with execute.StopRequest().listening() as stop:
+    with StopRequest().listening() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.signal == signal.SIGINT
         with pytest.raises(SystemExit) as ended:
@@ -39,7 +40,7 @@ def test_a_second_interrupt_ends_at_once_with_130():
 
 def test_handlers_are_put_back(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
-    with execute.StopRequest().listening():
+    with StopRequest().listening():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
     assert Run(tmp_path).steps() == []

@@ -106,7 +106,7 @@ def test_all_images_come_in_order_the_same_way(root, monkeypatch):
 
 def test_taking_and_limiting_choose_the_same_images_in_memory_and_out_of_it(root, monkeypatch):
     def shown(images):
-        return next(in_order(images, PLAIN, 100, CPU))
+        return next(iter(in_order(images, PLAIN, 100, CPU)))
 
     held = train(root)
     held.in_memory()
@@ -185,7 +185,7 @@ def test_no_worker_outlives_its_batches(root, no_memory):
 
 
 def test_a_look_at_all_images_that_is_broken_off_leaves_no_worker(root, no_memory):
-    looking = in_order(train(root, workers=1), PLAIN, 2, CPU)
+    looking = iter(in_order(train(root, workers=1), PLAIN, 2, CPU))
     next(looking)
     looking.close()
     assert not children()

@@ -255,9 +255,9 @@ def test_pictures_are_a_sequence(digits):
 
 
 def test_label_maps_of_scenes_hold_their_classes(digits):
-    shown = next(views_in_order(
-        digits.test, NORMALIZATION, short_side=96, long_side=96, batch=5, masks=True, device=torch.device("cpu")
-    ))  # fmt: skip
+    cpu = torch.device("cpu")
+    views = views_in_order(digits.test, NORMALIZATION, short_side=96, long_side=96, batch=5, masks=True, device=cpu)
+    shown = next(iter(views))
     maps = batch_of_maps(shown, "category")
     assert maps.shape == (5, 96, 96)
     for found, index in zip(maps, shown.indices, strict=True):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.drained import drained
 from ticketcli.data import scenes
 from ticketcli.data.sets import load_splits
 from ticketcli.models.architectures import build_encoder
@@ -26,7 +27,7 @@ def judged(task, splits, batch, side=64):
     )
     head = TASKS[task].head(config, splits, 32)
     model = TASKS[task].build(build_encoder("resnet_small", n_classes=3, seed=0), head, seed=0)
-    return TASKS[task].judge(model, splits.test, splits.normalization, head, CPU, batch)
+    return drained(TASKS[task].judge(model, splits.test, splits.normalization, head, CPU, batch, "test"))
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])

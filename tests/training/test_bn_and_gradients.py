@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.drained import drained
 from ticketcli.store.mask import Mask
 from ticketcli.training.gradient_ratio import gradient_ratio
 from ticketcli.training.recalibrate import recalibrate
@@ -11,7 +12,7 @@ def test_recalibrated_statistics_are_the_plain_average_over_all_batches():
     norm = nn.BatchNorm2d(3)
     model = nn.Sequential(norm).eval()
     batches = [(torch.randn(16, 3, 4, 4) * 2 + 5, torch.zeros(16)) for _ in range(5)]
-    recalibrate(model, batches)
+    drained(recalibrate(model, batches))
     assert torch.allclose(
         norm.running_mean, torch.stack([x.mean(dim=(0, 2, 3)) for x, _ in batches]).mean(0), atol=1e-5
     )
@@ -23,7 +24,7 @@ def test_recalibrated_statistics_are_the_plain_average_over_all_batches():
 def test_recalibration_moves_no_parameter():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     before = [parameter.clone() for parameter in model.parameters()]
-    recalibrate(model, [(torch.randn(4, 3, 2, 2), torch.zeros(4))])
+    drained(recalibrate(model, [(torch.randn(4, 3, 2, 2), torch.zeros(4))]))
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 

@@ -12,6 +12,7 @@ from ticketcli.data.sources import Sources
 from ticketcli.errors import InputMissing, Stopped, UsageError
 from ticketcli.launch.torchrun import Several
 from ticketcli.plan import Step
+from ticketcli.stopping import StopRequest
 from ticketcli.store.run_folder import Run
 
 _ALONE = Several()
@@ -30,6 +31,8 @@ def drive(
     sources: Sources,
     tensorboard: bool = False,
     break_lock: bool = False,
+    max_minutes: float | None = None,
+    started: float | None = None,
     last: bool = True,
     several: Several = _ALONE,
 ) -> None:
@@ -38,7 +41,8 @@ def drive(
     Raises:
         UsageError: an unknown `--resume`, or TensorBoard is asked for and is not installed.
         InputMissing: an input has not been made, or put there.
-        Stopped: a signal came; after the step's end too, unless it is the `last`.
+        Stopped: a signal came, or `max_minutes` since `started` are nearly over; after the step's end too, unless it is
+            the `last`.
     """
     if resume not in ("auto", "must", "never"):
         raise UsageError(f"--resume is '{resume}'", where="--resume", hint="auto, must or never")
@@ -63,10 +67,11 @@ def drive(
     if step.state == "waiting":
         raise InputMissing(f"'{name}' {step.why}, which is not there", where=str(run.root))
     process.share_the_machine()
-    from ticketcli.execute import Options, StopRequest, execute  # torch is loaded here, and only here
+    from ticketcli.execute import execute  # torch is loaded here, and only here
+    from ticketcli.orders import Options
 
-    with StopRequest().listening() as stop:
+    with StopRequest(max_minutes, started).listening() as stop:
         options = Options(device, resume, save_every, quiet, sources, tensorboard, break_lock)
         execute(run, name, plan, options, stop, speak=speak)
-        if stop.signal is not None and not last:
-            raise Stopped(f"{stop.signal.name}: {name} is finished", hint="the same command continues")
+        if not last and (reason := stop.reason):
+            raise Stopped(f"{reason}: {name} is finished", hint="the same command continues")

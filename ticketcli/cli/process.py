@@ -34,6 +34,16 @@ ResumeOption = Annotated[
 SaveOption = Annotated[
     float, typer.Option("--save-every", min=0, help="Seconds between saved states.", rich_help_panel=_PANEL)
 ]
+MaxMinutesOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-minutes",
+        min=0,
+        metavar="N",
+        help="Stop in time by itself, the state saved, with exit code 75.",
+        rich_help_panel=_PANEL,
+    ),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=_PANEL)
 ]

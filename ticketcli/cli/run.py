@@ -44,6 +44,7 @@ def run_recipe(
     device: process.DeviceOption = "auto",
     resume: process.ResumeOption = "auto",
     save_every: process.SaveOption = 60.0,
+    max_minutes: process.MaxMinutesOption = None,
     data_dir: process.DataDirOption = process.DATA_DIR,
     download: process.DownloadOption = False,
     workers: process.WorkersOption = None,
@@ -125,6 +126,8 @@ def run_recipe(
             sources=Sources(data_dir, download, workers),
             tensorboard=tensorboard,
             break_lock=break_lock,
+            max_minutes=max_minutes,
+            started=started,
             last=position == len(todo),
         )
     if not quiet:
@@ -154,7 +157,7 @@ def _estimate(steps: list[Step], run: Run, device: str, sources: Sources, as_jso
     """Cut every step short, and print what the whole of them will take here."""
     process.share_the_machine()
     from ticketcli.estimate import estimate  # torch is loaded here, and only here
-    from ticketcli.execute import Options
+    from ticketcli.orders import Options
     from ticketcli.report.steps import estimate_table
 
     found = estimate(steps, Options(device=device, quiet=True, sources=sources))

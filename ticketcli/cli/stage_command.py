@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -65,6 +66,7 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         ("device", process.DeviceOption, "auto"),
         ("resume", process.ResumeOption, "auto"),
         ("save_every", process.SaveOption, 60.0),
+        ("max_minutes", process.MaxMinutesOption, None),
         ("data_dir", process.DataDirOption, process.DATA_DIR),
         ("download", process.DownloadOption, False),
         ("workers", process.WorkersOption, None),
@@ -162,6 +164,7 @@ def _run(
     device: str,
     resume: str,
     save_every: float,
+    max_minutes: float | None,
     data_dir: Path,
     download: bool,
     workers: int | None,
@@ -173,6 +176,7 @@ def _run(
     quiet: bool,
     verbose: int,
 ) -> None:
+    started = time.monotonic()
     folder = Run(run)
     recorded = recorded_step(folder, name)
     for role, mark in spec.config.references().items():
@@ -198,6 +202,8 @@ def _run(
         sources=Sources(data_dir, download, workers),
         tensorboard=tensorboard,
         break_lock=break_lock,
+        max_minutes=max_minutes,
+        started=started,
         several=Several(nproc),
     )
     if dry_run:

@@ -7,7 +7,7 @@ batch layout. Bytes travel; they are normalised on the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from ticketcli.data.augmentation import AUGMENTATIONS, Augmentation, Draws, augm
 from ticketcli.data.images import Images, ImageSet, Normalization
 from ticketcli.data.lazy import LazySet, Stored
 from ticketcli.data.order import Order
+from ticketcli.data.series import Series
 from ticketcli.data.sources import Sources
 from ticketcli.data.stream import Augmented, Prepared, Stream, stream
 
@@ -29,7 +30,7 @@ class Batches:
     Args:
         images: the set, N images.
         normalization: applied after augmentation.
-        batch: images in a batch; a smaller set gives one batch with all of them.
+        batch: images in a batch; a smaller set gives one batch with all of them. Several processes share each batch.
         seed: fixes order and augmentation.
         augment: none, shift (2 pixels), crop-flip (4 pixels, mirrored at random) or resized-crop (mirrored too).
         device: where the batches are put.
@@ -47,13 +48,13 @@ class Batches:
     ) -> None:
         kind = augmentation(augment)
         order = Order(len(images.labels), batch, seed)
-        self.n, self.batch, self.per_epoch = order.n, order.batch, order.per_epoch
+        self.n, self.batch, self.per_epoch, self.share = order.n, order.batch, order.per_epoch, order.share
         self.normalization, self.order, self.device = normalization, order, device
         self.labels = images.labels.to(device)
         self._maker = _maker(images, order, kind, device)
 
     def at(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """Images float32 [B, 3, H, W], normalised, and labels int64 [B]."""
+        """Images float32 [B, 3, H, W], normalised, and labels int64 [B]: this process's part of the batch."""
         images = self._maker.at(epoch, step)
         chosen = torch.from_numpy(self.order.chosen(epoch, step)).to(self.device)
         return self.normalization.normalize(images), self.labels[chosen]
@@ -115,16 +116,19 @@ class _Streamed:
 
 def in_order(
     images: Images, normalization: Normalization, batch: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Series[tuple[Tensor, Tensor]]:
     """Every image exactly once, unaugmented, in order; the last batch may be short."""
-    held = images.in_memory() if isinstance(images, LazySet) else images
-    parts: Iterator[Tensor]
-    if isinstance(held, ImageSet):
-        parts = (held.images[start : start + batch] for start in range(0, len(held.labels), batch))
-    else:
-        assert isinstance(images, LazySet)
-        tasks = range(-(-len(images.labels) // batch))
-        parts = stream(Prepared(images, batch), tasks, images.sources.n_workers, pinned=device.type == "cuda")
-    for start, part in zip(range(0, len(images.labels), batch), parts, strict=True):
-        bytes_ = part.to(device, non_blocking=True)
-        yield normalization.normalize(bytes_), images.labels[start : start + batch].to(device)
+
+    def made(tasks: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        held = images.in_memory() if isinstance(images, LazySet) else images
+        parts: Iterator[Tensor]
+        if isinstance(held, ImageSet):
+            parts = (held.images[task * batch : (task + 1) * batch] for task in tasks)
+        else:
+            assert isinstance(images, LazySet)
+            parts = stream(Prepared(images, batch), tasks, images.sources.n_workers, pinned=device.type == "cuda")
+        for task, part in zip(tasks, parts, strict=True):
+            bytes_ = part.to(device, non_blocking=True)
+            yield normalization.normalize(bytes_), images.labels[task * batch : (task + 1) * batch].to(device)
+
+    return Series(range(-(-len(images.labels) // batch)), made)

@@ -21,6 +21,7 @@ from ticketcli.data.images import Normalization
 from ticketcli.data.instances import InstanceSet, Shown
 from ticketcli.data.order import Order
 from ticketcli.data.packing import Packed, pack, unpack
+from ticketcli.data.series import Series
 from ticketcli.data.showing import padded_size, show, shown_size, to_original
 from ticketcli.data.stream import Stream, stream
 from ticketcli.errors import UsageError
@@ -36,7 +37,7 @@ class InstanceBatches:
     Args:
         images: the set, N images.
         normalization: applied to the pixels on the device; what surrounds an image is zero afterwards.
-        batch: images in a batch; a smaller set gives one batch with all of them.
+        batch: images in a batch; a smaller set gives one batch with all of them. Several processes share each batch.
         seed: fixes order and augmentation.
         short_sides: pixels; each image's shorter side becomes one of these.
         long_side: pixels; an image whose longer side would pass it is made as large as it allows.
@@ -64,15 +65,15 @@ class InstanceBatches:
         if not images.pictures:
             raise UsageError("there are no images to train on", where="data")
         order = Order(len(images.pictures), batch, seed)
-        self.n, self.batch, self.per_epoch = order.n, order.batch, order.per_epoch
+        self.n, self.batch, self.per_epoch, self.share = order.n, order.batch, order.per_epoch, order.share
         self.normalization, self.order, self.device = normalization, order, device
-        here = _few(images, self.batch, max(short_sides))
+        here = _few(images, order.stop - order.start, max(short_sides))
         work = _Training(images, order, short_sides, long_side, mirrored=mirrored, masks=masks, remember=here)
         n_workers = 0 if here else images.sources.n_workers
         self._stream = Stream(work, self.per_epoch, n_workers, pinned=device.type == "cuda")
 
     def at(self, epoch: int, step: int) -> Shown:
-        """The batch, on the device."""
+        """What this process has of the batch, on the device."""
         return unpack(self._stream.at(epoch, step), self.normalization, self.device)
 
     def close(self) -> None:
@@ -89,7 +90,7 @@ def views_in_order(
     batch: int,
     masks: bool,
     device: torch.device,
-) -> Iterator[Shown]:
+) -> Series[Shown]:
     """Every image exactly once, unaugmented; `Shown.indices` say which, for the order is that of padded sizes."""
     groups: dict[tuple[int, int], list[int]] = {}
     for index in range(len(images.pictures)):
@@ -100,9 +101,13 @@ def views_in_order(
     here = _few(images, batch, short_side)
     work = _Plain(images, short_side, long_side, masks=masks, remember=here)
     n_workers = 0 if here else images.sources.n_workers
-    with closing(stream(work, tasks, n_workers, pinned=device.type == "cuda")) as made:
-        for packed in made:
-            yield unpack(packed, normalization, device)
+
+    def made(tasks: Sequence[list[int]]) -> Iterator[Shown]:
+        with closing(stream(work, tasks, n_workers, pinned=device.type == "cuda")) as all_packed:
+            for packed in all_packed:
+                yield unpack(packed, normalization, device)
+
+    return Series(tasks, made)
 
 
 def _few(images: InstanceSet, batch: int, side: int) -> bool:

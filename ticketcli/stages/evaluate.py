@@ -46,7 +46,7 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     if source.mask is not None:
         MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
     if config.recalibrate_bn:
-        recalibrate(model, calibration_batches(splits, config.recalibrate_bn, device))
+        yield from recalibrate(model, calibration_batches(splits, config.recalibrate_bn, device))
     images = splits.test if config.split == "test" else splits.validation
     labelled = knows(images, source.about)
     if not len(images.labels) or (not labelled and "decoder" not in job.inputs):
@@ -57,11 +57,13 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     if "decoder" in job.inputs:
         decoder = decoder_from(job.inputs["decoder"], model, device)
         rebuild = Rebuild(decoder, splits.normalization.denormalize, float(job.inputs["decoder"].about["t"]))
+    batches = in_order(images, splits.normalization, config.batch, device)
+    measured = yield from quality(model, batches, rebuild, labelled=labelled, what=f"{config.split} images")
     found: dict[str, Any] = {
         "of": source.ref,
         "split": config.split,
         "data": data.model_dump(mode="json", exclude_defaults=True),
-        **quality(model, in_order(images, splits.normalization, config.batch, device), rebuild, labelled=labelled),
+        **measured,
         **cost_of(model, int(source.about["image_size"])),
         "recalibrated_on": config.recalibrate_bn,
     }

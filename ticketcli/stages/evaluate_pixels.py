@@ -52,7 +52,9 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
         raise UsageError(f"the set has no {config.split} images", where="evaluate.data", hint="split: validation")
     batch = min(config.batch, _BATCH)
     model = network_of(source, head, job.device)
-    judged = task.judge(model, images, splits.normalization, head, job.device, batch)
+    judged = yield from task.judge(
+        model, images, splits.normalization, head, job.device, batch, f"{config.split} images"
+    )
     found: dict[str, Any] = {
         "of": source.ref,
         "task": source.about["task"],
@@ -72,7 +74,10 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
             beside = job.inputs["beside"]
             _require_alike(beside.about, source.about)
             other = network_of(beside, Head.of(beside.about), job.device)
-            before = task.judge(other, images, splits.normalization, head, job.device, batch).scores
+            judged_other = yield from task.judge(
+                other, images, splits.normalization, head, job.device, batch, f"{beside.ref} beside"
+            )
+            before = judged_other.scores
             networks = {beside.ref: other, source.ref: model}
         order = worst_first(dict(enumerate(before)), dict(enumerate(judged.scores)))[: config.pictures]
         chosen = images.take(torch.tensor(order))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from ticketcli.models.architectures import prunable
 from ticketcli.models.cost import parameters
 from ticketcli.models.decoder import Decoder
 from ticketcli.models.encoder import Encoder
+from ticketcli.models.freezing import freeze_untapped
 from ticketcli.recipe.configs import Data, PruneConfig
 from ticketcli.stage import Unit, round_name
 from ticketcli.stages.job import (
@@ -32,9 +33,11 @@ from ticketcli.stages.job import (
     splits_of,
 )
 from ticketcli.stages.objective import Objective
+from ticketcli.store.codec import mask_digest
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of, load_into
 from ticketcli.tensors.masking import MaskedWeights
+from ticketcli.tensors.ranks import require_equal
 from ticketcli.training.feeds import training_batches
 from ticketcli.training.loop import Run, learning_rate, train
 from ticketcli.training.recalibrate import calibration_batches, recalibrate
@@ -82,6 +85,8 @@ class _Rounds:
         check_seedable(self.splits, what="prune.data")
         self.model: Encoder = encoder_from(source, self.device)
         self.weights = prunable(self.model, self.config.prunable)
+        if not self.config.needs_labels:
+            freeze_untapped(self.model, image_size=int(source.about["image_size"]))
         self.decoder: Decoder | None = None
         self.t = 0.0
         if "decoder" in job.inputs:
@@ -143,7 +148,7 @@ class _Rounds:
             self.start = _Values(copy_of(self.model), "")
         else:
             self.start = self._rewound()
-        metrics["unhealed"] = self._measure_unhealed()
+        metrics["unhealed"] = yield from self._measure_unhealed()
         metrics |= _counts(self.mask, parameters(self.model)) | {"dropped": before.kept - self.mask.kept}
         metrics |= {"criterion": self.config.criterion, **selection.report}
         values: Mapping[str, Tensor] | str = self.start.role or self.start.tensors
@@ -196,7 +201,7 @@ class _Rounds:
         trained = yield from train(run, resume=self.job.resume_of(unit))
         assert trained.mask is not None
         self.mask = trained.mask
-        metrics = {"images": self.splits.counts(), "gradient_ratio": ratio, **self._healed()}
+        metrics = {"images": self.splits.counts(), "gradient_ratio": ratio, **(yield from self._healed())}
         metrics |= _counts(self.mask, parameters(self.model))
         about = {**self._about(config.rounds), "rewind": "none", "healed": True}
         output = Output("healed", "ticket", "gmp", about, copy_of(self.model), self.mask)
@@ -220,7 +225,7 @@ class _Rounds:
         run = Run(what, self.model, self.objective, batches, config, length, self.weights, self.mask)
         yield from train(run, resume=self.job.resume_of(unit))
         metrics["gradient_ratio"] = ratio
-        metrics |= self._healed()
+        metrics |= yield from self._healed()
         yield Measured(
             "gradients",
             {
@@ -246,7 +251,7 @@ class _Rounds:
         return config.model_copy(update={"lr": last, "milestones": ()})
 
     def _select(self, mask: Mask, number: int) -> Selection:
-        """What round `number` leaves of `mask`, judged by the present weights."""
+        """What round `number` leaves of `mask`, judged by the present weights; every process makes and compares it."""
         config = self.config
         like = self.job.series["like"][str(number)].mask if "like" in self.job.series else None
         like = self.job.inputs["like"].mask if "like" in self.job.inputs else like
@@ -266,6 +271,7 @@ class _Rounds:
                 f"internal error: {config.criterion} kept {selection.mask.kept} weights where {kept} "
                 "were asked for, or revived one", where=f"round {number}", hint="please report this"
             )  # fmt: skip
+        require_equal(mask_digest(selection.mask), f"the mask of round {number}")
         return selection
 
     # ------------------------------------------------------------------ measurements
@@ -273,31 +279,33 @@ class _Rounds:
     def _enforce(self) -> None:
         MaskedWeights(self.weights, self.mask).apply()
 
-    def _measure(self) -> dict[str, Any]:
+    def _measure(self, what: str) -> Generator[Yield, None, dict[str, Any]]:
         normalization = self.splits.normalization
         rebuild = None if self.decoder is None else Rebuild(self.decoder, normalization.denormalize, self.t)
         labelled = knows(self.splits.validation, self.about)
         images = in_order(self.splits.validation, normalization, 256, self.device)
-        return quality(self.model, images, rebuild, labelled=labelled)
+        return (yield from quality(self.model, images, rebuild, labelled=labelled, what=what))
 
-    def _measure_unhealed(self) -> dict[str, Any]:
+    def _measure_unhealed(self) -> Generator[Yield, None, dict[str, Any]]:
         """The ticket as it leaves the round: with its checkpoint's BatchNorm statistics, and with its own."""
         load_into(self.model, self.start.tensors, where="the rewound values")
         self._enforce()
-        found = {"literal": self._measure()}
+        found = {"literal": (yield from self._measure("measuring the ticket"))}
         if self.config.recalibrate_bn:
-            recalibrate(self.model, calibration_batches(self.splits, self.config.recalibrate_bn, self.device))
-            found["recalibrated"] = self._measure()
+            calibration = calibration_batches(self.splits, self.config.recalibrate_bn, self.device)
+            yield from recalibrate(self.model, calibration)
+            found["recalibrated"] = yield from self._measure("measuring it recalibrated")
         return found
 
     def _ratio(self, batches: Batches) -> float | None:
         """The gradients of lambda * L_rec over those of L_class, on the first batches of a round."""
         first = (batches.at(0, step) for step in range(batches.per_epoch))
-        return self.objective.gradient_ratio(self.weights, self.mask, first)
+        return self.objective.gradient_ratio(self.weights, self.mask, first, share=batches.share)
 
-    def _healed(self) -> dict[str, Any]:
+    def _healed(self) -> Generator[Yield, None, dict[str, Any]]:
         """The network as it was trained under the present mask."""
-        return {"healed_before": {"sparsity": self.mask.sparsity, **self._measure()}}
+        found = yield from self._measure("measuring what was finetuned")
+        return {"healed_before": {"sparsity": self.mask.sparsity, **found}}
 
 
 def _counts(mask: Mask, n_parameters: int) -> dict[str, Any]:

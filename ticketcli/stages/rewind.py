@@ -32,7 +32,7 @@ def rewind(job: Job[RewindConfig]) -> Iterator[Yield]:
     masked.apply()
     if job.config.recalibrate_bn:
         splits = splits_of(job, data_of(None, source.about), int(source.about["image_size"]), encoder=source.about)
-        recalibrate(model, calibration_batches(splits, job.config.recalibrate_bn, job.device))
+        yield from recalibrate(model, calibration_batches(splits, job.config.recalibrate_bn, job.device))
     masked.require_masked()
     about = {**source.about, "values_of": source.identity, "recalibrated": job.config.recalibrate_bn}
     metrics = {"sparsity": ticket.mask.sparsity, "kept": ticket.mask.kept, "prunable": ticket.mask.total}

@@ -60,7 +60,7 @@ def train_decoder(job: Job[TrainDecoderConfig]) -> Iterator[Yield]:
     freeze(decoder)
     rebuild = Rebuild(decoder, splits.normalization.denormalize, config.t)
     images = in_order(splits.validation, splits.normalization, 256, device)
-    found = quality(encoder, images, rebuild, labelled=knows(splits.validation, source.about))
+    found = yield from quality(encoder, images, rebuild, labelled=knows(splits.validation, source.about))
     about = {
         "hints": list(config.hints),
         "t": config.t,

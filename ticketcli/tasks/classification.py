@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import cast
 
 import torch
@@ -13,6 +13,7 @@ from ticketcli.data.batches import in_order
 from ticketcli.data.images import Images, Normalization, Splits
 from ticketcli.data.instances import InstanceSet
 from ticketcli.errors import UsageError
+from ticketcli.events import Pause
 from ticketcli.metrics.quality import quality
 from ticketcli.models.encoder import Encoder
 from ticketcli.overlays.sheet import Entry, Row
@@ -20,7 +21,8 @@ from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.tasks.task import Head, Judgement
 from ticketcli.tensors.seeds import generator
 from ticketcli.training.feeds import training_batches
-from ticketcli.training.loop import Feed, Loss
+from ticketcli.training.loop import Feed
+from ticketcli.training.replicas import Loss
 
 
 class Classification:
@@ -65,10 +67,11 @@ class Classification:
 
     def judge(
         self, model: nn.Module, images: Images, normalization: Normalization, head: Head, device: torch.device,
-        batch: int,
-    ) -> Judgement:  # fmt: skip
+        batch: int, what: str,
+    ) -> Generator[Pause, None, Judgement]:  # fmt: skip
         """Top-1 accuracy."""
-        return Judgement(quality(cast(Encoder, model), in_order(images, normalization, batch, device)))
+        found = yield from quality(cast(Encoder, model), in_order(images, normalization, batch, device), what=what)
+        return Judgement(found)
 
     def pictures(
         self, models: Sequence[nn.Module], images: InstanceSet, normalization: Normalization, head: Head,

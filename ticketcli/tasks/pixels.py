@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 
 from ticketcli.annotations.pictures import Picture
 from ticketcli.data.augmentation import augmentation
 from ticketcli.data.images import Normalization, Splits
 from ticketcli.data.instances import InstanceSet, Shown
+from ticketcli.data.series import Series
 from ticketcli.data.sets import natural_augment
 from ticketcli.data.views import InstanceBatches, views_in_order
 from ticketcli.errors import UsageError
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.tasks.task import Head
+from ticketcli.tensors import ranks
 from ticketcli.tensors.seeds import derive
 from ticketcli.training.feeds import order_seed
 
@@ -75,11 +75,12 @@ class PixelFeed:
             masks=masks,
             device=device,
         )
-        self.batch, self.per_epoch = self.batches.batch, self.batches.per_epoch
+        self.batch, self.per_epoch, self.share = self.batches.batch, self.batches.per_epoch, self.batches.share
+        self.part = (ranks.rank(),) if ranks.rank() else ()  # processes draw differently for their parts of a batch
 
     def at(self, epoch: int, step: int) -> tuple[Shown, int]:
-        """The batch, and its number."""
-        return self.batches.at(epoch, step), derive(self.seed, "step", epoch, step)
+        """What this process has of the batch, and its number."""
+        return self.batches.at(epoch, step), derive(self.seed, "step", epoch, step, *self.part)
 
     def close(self) -> None:
         """End the workers."""
@@ -88,7 +89,7 @@ class PixelFeed:
 
 def tested(
     images: InstanceSet, normalization: Normalization, head: Head, device: torch.device, *, batch: int, masks: bool
-) -> Iterator[Shown]:
+) -> Series[Shown]:
     """All images once, as a network is tested on them."""
     return views_in_order(
         images, normalization, short_side=head.side, long_side=head.long_side, batch=batch, masks=masks, device=device

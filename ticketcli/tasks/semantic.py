@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import cast
 
 import torch
@@ -13,6 +13,7 @@ from ticketcli.data.images import Images, Normalization, Splits
 from ticketcli.data.instances import InstanceSet, Shown
 from ticketcli.data.label_maps import IGNORED, MapKind, batch_of_maps
 from ticketcli.errors import UsageError
+from ticketcli.events import Pause
 from ticketcli.metrics.confusion import Confusion
 from ticketcli.models.encoder import Encoder
 from ticketcli.models.semantic import SemanticNet, build_semantic
@@ -21,8 +22,11 @@ from ticketcli.overlays.sheet import Entry, Row
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.tasks.pixels import PixelFeed, has_maps, name_of, objects_of, require_outlines, test_side, tested
 from ticketcli.tasks.task import Head, Judgement
+from ticketcli.tensors import ranks
 from ticketcli.tensors.modes import evaluating
-from ticketcli.training.loop import Feed, Loss
+from ticketcli.tensors.turns import in_turns
+from ticketcli.training.loop import Feed
+from ticketcli.training.replicas import Loss
 
 _BOUNDARY = ("background", "interior", "boundary")
 
@@ -89,19 +93,25 @@ class Semantic:
     @torch.no_grad()
     def judge(
         self, model: nn.Module, images: Images, normalization: Normalization, head: Head, device: torch.device,
-        batch: int,
-    ) -> Judgement:  # fmt: skip
+        batch: int, what: str,
+    ) -> Generator[Pause, None, Judgement]:  # fmt: skip
         """Intersection over union, from counts over all pixels; a score for each image on its own."""
         assert isinstance(images, InstanceSet)
         total, scores = Confusion(len(head.class_names)), [0.0] * len(images.pictures)
         views = tested(images, normalization, head, device, batch=batch, masks=True)
+
+        def measure(shown: Shown) -> list[tuple[int, float]]:
+            wanted = batch_of_maps(shown, _regions(head))
+            predicted = model(shown.images).argmax(dim=1)
+            total.update(predicted, wanted)
+            each = zip(shown.indices, predicted.cpu(), wanted.cpu(), strict=True)
+            return [(index, image_miou(found, there, len(head.class_names))) for index, found, there in each]
+
         with evaluating(model):
-            for shown in views:
-                wanted = batch_of_maps(shown, _regions(head))
-                predicted = model(shown.images).argmax(dim=1)
-                total.update(predicted, wanted)
-                for index, found, there in zip(shown.indices, predicted.cpu(), wanted.cpu(), strict=True):
-                    scores[index] = image_miou(found, there, len(head.class_names))
+            for part in (yield from in_turns(views, measure, what)):
+                for index, score in part:
+                    scores[index] = score
+        ranks.add_up([total.counts])
         return Judgement({**total.measures(head.class_names), "images": len(scores)}, tuple(scores))
 
     @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -11,10 +11,12 @@ from torch import nn
 
 from ticketcli.data.images import Images, Normalization, Splits
 from ticketcli.data.instances import InstanceSet
+from ticketcli.events import Pause
 from ticketcli.models.encoder import Encoder
 from ticketcli.overlays.sheet import Entry, Row
 from ticketcli.recipe.transfer_config import TransferConfig
-from ticketcli.training.loop import Feed, Loss
+from ticketcli.training.loop import Feed
+from ticketcli.training.replicas import Loss
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,9 @@ class Task(Protocol):
 
     def judge(
         self, model: nn.Module, images: Images, normalization: Normalization, head: Head, device: torch.device,
-        batch: int,
-    ) -> Judgement:  # fmt: skip
-        """Measure the network on images, each seen once, in eval mode."""
+        batch: int, what: str,
+    ) -> Generator[Pause, None, Judgement]:  # fmt: skip
+        """Measure the network on images, each seen once, in eval mode; pauses after every batch, called `what`."""
 
     def pictures(
         self, models: Sequence[nn.Module], images: InstanceSet, normalization: Normalization, head: Head,

@@ -92,6 +92,11 @@ def any_of(flag: bool) -> bool:
     return bool(flags)
 
 
+def agreed(reason: str) -> str:
+    """The reason that the first process gives that has one; "" if none has. All ask at the same place."""
+    return next(filter(None, gathered(reason))) if any_of(bool(reason)) else ""
+
+
 def told(value: T) -> T:
     """What process 0 has for `value`; that of the others is ignored."""
     if world() == 1:

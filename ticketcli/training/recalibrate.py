@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator
 
 import numpy as np
 import torch
@@ -10,12 +10,15 @@ from torch import Tensor, nn
 
 from ticketcli.data.batches import in_order
 from ticketcli.data.images import Splits
+from ticketcli.data.series import Series
+from ticketcli.events import Pause
 from ticketcli.tensors.modes import evaluating
+from ticketcli.tensors.turns import Batches
 
 _BATCH = 128
 
 
-def calibration_batches(splits: Splits, n_images: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def calibration_batches(splits: Splits, n_images: int, device: torch.device) -> Series[tuple[Tensor, Tensor]]:
     """`n_images` source training images, unaugmented, spread evenly over the set."""
     total = len(splits.train.labels)
     chosen = np.unique(np.linspace(0, total - 1, min(n_images, total)).round().astype(np.int64))
@@ -23,8 +26,10 @@ def calibration_batches(splits: Splits, n_images: int, device: torch.device) -> 
 
 
 @torch.no_grad()
-def recalibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+def recalibrate(model: nn.Module, batches: Batches[tuple[Tensor, Tensor]]) -> Generator[Pause, None, None]:
     """Replace every BatchNorm's running mean and variance by the plain average over `batches`; nothing else changes.
+
+    Yields a pause after every batch. Several processes all see every batch, and so come to the same statistics.
 
     Source: the statistics are theta_pre's, the activations are the masked network's (design decision; measured
     elsewhere at 79 % sparsity as 36 % accuracy without and 60 % with).
@@ -36,7 +41,8 @@ def recalibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> N
             norm.reset_running_stats()
             norm.momentum = None  # a cumulative average
             norm.train()
-        for images, _ in batches:
+        for done, (images, _) in enumerate(batches, 1):
             model(images)
+            yield Pause("recalibrating", done, len(batches))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

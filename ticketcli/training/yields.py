@@ -16,9 +16,13 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Between two steps: the shell may call `capture` here to save the state, and may stop here."""
+    """Between two steps: the shell may call `capture` here to save the state, and may stop here.
+
+    After the `last` of a training the model is measured and changed: what may be needed later has to be captured now.
+    """
 
     capture: Callable[[], State]
+    last: bool = False
 
 
 @dataclass(frozen=True)
