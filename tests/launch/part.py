@@ -1,5 +1,6 @@
 """`python -m tests.launch.part DEED`: a parent, and under it two processes that do what the deed says, without torch."""
 
+import json
 import os
 import signal
 import sys
@@ -14,7 +15,8 @@ STOPPED = "stopped: SIGNAL: saved"
 
 
 def parent():
-    found = run_in_several(Several(2), sys.argv[1:], module="tests.launch.part")
+    several = Several(**json.loads(os.environ.get("SEVERAL", '{"nproc": 2}')))
+    found = run_in_several(several, sys.argv[1:], module="tests.launch.part")
     if found.text:
         print(found.text, file=sys.stderr)
     print("torch" if "torch" in sys.modules else "light")

@@ -1,15 +1,17 @@
 """A parent, torchrun, and two processes that need no torch: what becomes of arguments, codes, signals and the dead."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.slurm.cluster import free_port
 from ticketcli.errors import UsageError
 from ticketcli.launch.torchrun import Several, threads_each
 
@@ -153,6 +155,26 @@ def test_whoever_is_killed_nobody_is_left_behind(tmp_path, victim, deed):
         assert code == (-9 if victim == "parent" else 1)
         until("somebody is left behind", lambda: not any(map(lives, [agent, *pids])), seconds=5)
     assert err == "" or err.startswith(f"error: {victim}")
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected", "said"),
+    [("75 0 0 0", [75, 0], ["error: code 75\n  try: 0 0\n", ""]),
+     ("0 0 0 9", [0, 9], ["", "error: process 3 of 4: code 9\n  try: 0 9\n"])],
+)  # fmt: skip
+@pytest.mark.slow
+def test_two_nodes_meet_and_each_returns_what_became_of_its_own(tmp_path, codes, expected, said):
+    several = {"nproc": 2, "nodes": 2, "rendezvous": f"127.0.0.1:{free_port()}"}
+    folders = [tmp_path / str(node) for node in (0, 1)]
+    with ExitStack() as stack:
+        nodes = []
+        for node, folder in enumerate(folders):
+            folder.mkdir()
+            told = json.dumps(several | {"node": node})
+            nodes.append(stack.enter_context(started(folder, "codes", *codes.split(), SEVERAL=told)))
+        ends = [node.ended() for node in nodes]
+    assert [code for code, _, _ in ends] == expected
+    assert [err for _, _, err in ends] == said
 
 
 def test_cores_are_shared_out_unless_threads_were_said(monkeypatch):
