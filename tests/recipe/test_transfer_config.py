@@ -95,6 +95,7 @@ def test_a_length_of_a_million_steps_is_recorded_to_the_step():
         ({"freeze_backbone": True, "freeze": "none"}, "freezes all of it"),
         ({"freeze_backbone": True, "batchnorm": "train"}, "freezes all of it"),
         ({"augment": "shift"}, "is for classification"),
+        ({"image_size": 128, "data": "coco:cells"}, "image_size would change nothing"),
     ],
 )
 def test_settings_that_would_do_nothing_are_refused(settings, words):

@@ -67,10 +67,12 @@ def drive(
     if step.state == "waiting":
         raise InputMissing(f"'{name}' {step.why}, which is not there", where=str(run.root))
     process.share_the_machine()
-    from ticketcli.execute import execute  # torch is loaded here, and only here
-    from ticketcli.orders import Options
-
     with StopRequest(max_minutes, started).listening() as stop:
+        from ticketcli.execute import execute  # torch is loaded here, and only here; that takes a second
+        from ticketcli.orders import Options
+
+        if reason := stop.reason:
+            raise Stopped(f"{reason}: before {name} began", hint="the same command continues")
         options = Options(device, resume, save_every, quiet, sources, tensorboard, break_lock)
         execute(run, name, plan, options, stop, speak=speak)
         if not last and (reason := stop.reason):

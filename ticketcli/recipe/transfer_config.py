@@ -190,6 +190,9 @@ class TransferConfig(Training):
             raise ValueError(f"augment: {self.augment} is for classification; none, or crop-flip for mirroring")
         if self.short_sides and (min(self.short_sides) < 32 or max(self.short_sides) > self.long_side):
             raise ValueError("short_sides are pixels, from 32 to long_side")
+        drawn = self.data.name.partition(":")[0] == "scenes"  # at that size, whatever they are shown at
+        if self.short_sides and self.image_size is not None and self.task != "classification" and not drawn:
+            raise ValueError("image_size would change nothing beside short_sides; leave it out")
         if self.anchors is not None and min(self.anchors, default=1.0) <= 0:
             raise ValueError("anchors are sides in pixels, above 0")
         if self.freezes_stem and self.stem not in ("auto", "keep7"):

@@ -86,7 +86,7 @@ class Semantic:
         def loss(shown: Shown, _draw: int) -> dict[str, Tensor]:
             wanted = batch_of_maps(shown, _regions(head))
             total = F.cross_entropy(model(shown.images), wanted, ignore_index=IGNORED, reduction="sum")
-            return {"loss": total / (wanted != IGNORED).sum().clamp_min(1)}  # a batch may have nothing that counts
+            return {"loss": total / _counting(wanted).clamp_min(1)}  # a batch may have nothing that counts
 
         return loss
 
@@ -134,6 +134,18 @@ class Semantic:
                 name = name_of(images.pictures[index])
                 rows[index] = semantic_row(name, image, wanted, found, len(head.class_names), side)
         return [rows[index] for index in sorted(rows)], legend(maps, head.class_names)
+
+
+def _counting(wanted: Tensor) -> Tensor:
+    """How many pixels count: as many as if the images of all processes had as many each, so that the loss of a part of
+    a batch, weighted by its images, adds up to the mean over the batch's pixels.
+    """
+    counts = (wanted != IGNORED).sum()
+    if ranks.world() == 1:
+        return counts
+    of_batch = torch.stack([counts, counts.new_tensor(len(wanted))])
+    ranks.add_up([of_batch])
+    return of_batch[0] * len(wanted) / of_batch[1]
 
 
 def _regions(head: Head) -> MapKind:

@@ -41,6 +41,7 @@ class Replica:
 
     def __init__(self, model: nn.Module, loss: Loss, share: float) -> None:
         self.model, self.share = model, share
+        self.rehearsed = ranks.world() <= 2
         self.loss: Callable[..., Any] = loss
         if ranks.world() > 1:
             with ranks.noticing_losses():
@@ -49,8 +50,24 @@ class Replica:
     def losses(self, batch: tuple[Any, ...]) -> dict[str, Tensor]:
         """Of this process's part of the batch."""
         with ranks.noticing_losses():
+            if not self.rehearsed:
+                self._rehearse(batch)
             found: dict[str, Tensor] = self.loss(*batch)
         return found
+
+    def _rehearse(self, batch: tuple[Any, ...]) -> None:
+        """A first step without effect, for the sake of the last bits.
+
+        DistributedDataParallel lays out anew, after its first step, what it sends together; and with that the order in
+        which more than two processes add up. What goes on from a saved state would begin with the first layout again.
+        """
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        self.loss(*batch)["loss"].backward()
+        self.model.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+        self.rehearsed = True
 
     def backward(self, loss: Tensor) -> None:
         """Compute the gradients of the whole batch's mean loss."""
