@@ -1,5 +1,6 @@
 """`python -m tests.launch.part DEED`: a parent, and under it two processes that do what the deed says, without torch."""
 
+import json
 import os
 import signal
 import sys
@@ -14,7 +15,8 @@ STOPPED = "stopped: SIGNAL: saved"
 
 
 def parent():
-    found = run_in_several(Several(2), sys.argv[1:], module="tests.launch.part")
+    several = Several(**json.loads(os.environ.get("SEVERAL", '{"nproc": 2}')))
+    found = run_in_several(several, sys.argv[1:], module="tests.launch.part")
     if found.text:
         print(found.text, file=sys.stderr)
     print("torch" if "torch" in sys.modules else "light")
@@ -66,12 +68,12 @@ def part(member, deed, *more):
         if member.rank == 1:
             leave(member, 9, "error: not finite\n   at: here")
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        time.sleep(600)
+        time.sleep(45)
     wait_for_signals(member)
     if deed == "wait":
         time.sleep(float(more[0]) if more else 0.0)
         leave(member, 75 if member.rank == 0 else 0, STOPPED)
-    time.sleep(600)  # deed == "hang"
+    time.sleep(45)  # deed == "hang"
 
 
 if __name__ == "__main__":

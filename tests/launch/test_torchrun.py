@@ -1,15 +1,17 @@
 """A parent, torchrun, and two processes that need no torch: what becomes of arguments, codes, signals and the dead."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.slurm.cluster import free_port
 from ticketcli.errors import UsageError
 from ticketcli.launch.torchrun import Several, threads_each
 
@@ -18,28 +20,25 @@ ROOT = Path(__file__).parents[2]
 
 @contextmanager
 def started(folder, *deed, **environment):
-    """The parent, in a folder of its own; it and all below it are gone at the end."""
+    """The parent, in a folder of its own; it and all below it are gone at the end. `ended()` waits: code, out, err."""
     known = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOGLEVEL")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.launch.part", *deed], cwd=folder, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env=known | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)} | environment,
-    )  # fmt: skip
+    out, err = (folder / name for name in ("out", "err"))  # no pipes: orphans would keep them open
+    with out.open("w") as out_file, err.open("w") as err_file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.launch.part", *deed], cwd=folder, stdout=out_file, stderr=err_file,
+            env=known | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)} | environment,
+        )  # fmt: skip
+    process.ended = lambda: (process.wait(timeout=40), out.read_text(), err.read_text())
     try:
         yield process
     finally:
         process.kill()  # what it started ends with it
-        process.communicate()
-
-
-def ended(process):
-    """Its exit code, and what it and all below it said."""
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
+        process.wait()
 
 
 def run(folder, *deed, **environment):
     with started(folder, *deed, **environment) as process:
-        return ended(process)
+        return process.ended()
 
 
 def until(what, done, seconds=30):
@@ -73,7 +72,7 @@ def parent_of(pid):
 )
 def test_the_code_of_the_cause_survives_and_its_error_is_all_that_is_said(tmp_path, codes, code, said):
     assert run(tmp_path, "codes", *codes.split()) == (code, "light\n", said)
-    assert list(tmp_path.iterdir()) == []  # no folder is left behind
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "err"}  # no folder is left behind
 
 
 def test_arguments_arrive_as_they_were_given(tmp_path):
@@ -87,7 +86,7 @@ def test_a_signal_reaches_every_process_once_and_may_take_its_time(tmp_path, num
     with started(tmp_path, "wait") as process:
         listening(tmp_path)
         process.send_signal(number)
-        code, out, err = ended(process)
+        code, out, err = process.ended()
     assert (code, err) == (75, "stopped: SIGNAL: saved\n")
     assert out == f"0: {number.name}\nlight\n"
 
@@ -100,7 +99,7 @@ def test_further_signals_do_not_disturb_the_saving(tmp_path):
         for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
             process.send_signal(number)
             time.sleep(0.1)
-        assert ended(process)[::2] == (75, "stopped: SIGNAL: saved\n")
+        assert process.ended()[::2] == (75, "stopped: SIGNAL: saved\n")
 
 
 def test_a_second_interrupt_unwinds_and_ends_with_130(tmp_path):
@@ -109,7 +108,7 @@ def test_a_second_interrupt_unwinds_and_ends_with_130(tmp_path):
         for _ in range(2):
             process.send_signal(signal.SIGINT)
             time.sleep(0.2)
-        code, out, _ = ended(process)
+        code, out, _ = process.ended()
     assert code == 130
     assert out == "0: SIGINT\n0: SIGINT\nlight\n"
     assert not any(map(lives, pids))
@@ -119,7 +118,7 @@ def test_a_signal_before_anything_has_begun_ends_it_without_ado(tmp_path):
     with started(tmp_path, "wait") as process:
         until("nothing is started", lambda: list(tmp_path.glob("ticket-*")))
         process.send_signal(signal.SIGINT)
-        code, _, err = ended(process)
+        code, _, err = process.ended()
     assert code == 75
     assert err == "stopped: SIGINT: ended before anything more was saved\n  try: the same command continues\n"
 
@@ -152,10 +151,30 @@ def test_whoever_is_killed_nobody_is_left_behind(tmp_path, victim, deed):
         pids = listening(tmp_path)
         agent = parent_of(pids[0])
         os.kill({"parent": process.pid, "torchrun": agent, "process 0": pids[0]}[victim], signal.SIGKILL)
-        code, _, err = ended(process)
+        code, _, err = process.ended()
         assert code == (-9 if victim == "parent" else 1)
         until("somebody is left behind", lambda: not any(map(lives, [agent, *pids])), seconds=5)
     assert err == "" or err.startswith(f"error: {victim}")
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected", "said"),
+    [("75 0 0 0", [75, 0], ["error: code 75\n  try: 0 0\n", ""]),
+     ("0 0 0 9", [0, 9], ["", "error: process 3 of 4: code 9\n  try: 0 9\n"])],
+)  # fmt: skip
+@pytest.mark.slow
+def test_two_nodes_meet_and_each_returns_what_became_of_its_own(tmp_path, codes, expected, said):
+    several = {"nproc": 2, "nodes": 2, "rendezvous": f"127.0.0.1:{free_port()}"}
+    folders = [tmp_path / str(node) for node in (0, 1)]
+    with ExitStack() as stack:
+        nodes = []
+        for node, folder in enumerate(folders):
+            folder.mkdir()
+            told = json.dumps(several | {"node": node})
+            nodes.append(stack.enter_context(started(folder, "codes", *codes.split(), SEVERAL=told)))
+        ends = [node.ended() for node in nodes]
+    assert [code for code, _, _ in ends] == expected
+    assert [err for _, _, err in ends] == said
 
 
 def test_cores_are_shared_out_unless_threads_were_said(monkeypatch):

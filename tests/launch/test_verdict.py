@@ -40,6 +40,11 @@ def test_the_first_of_two_errors_is_the_cause():
     assert found(word(0, 6, 1.0), word(1, 9, 2.0)).code == 6
 
 
+def test_an_error_that_all_met_is_said_once():
+    result = found(word(0, 5, 2.0, text="error: nothing there"), word(1, 5, 1.0, text="error: nothing there"))
+    assert (result.code, result.text) == (5, "")
+
+
 def test_those_who_noticed_are_not_the_cause():
     result = found(word(0, 1, text=LOST, lost_peer=True), word(1, None), codes={1: -signal.SIGKILL, 0: 1})
     assert result.code == 1

@@ -11,6 +11,7 @@ from ticketcli.cli.endings import describe, is_traceback_wanted
 from ticketcli.errors import PeerLost, UsageError
 from ticketcli.launch.member import Member, begin, end, this_member
 from ticketcli.launch.torchrun import Several, run_in_several, threads_each
+from ticketcli.launch.verdict import of_process
 
 
 def hand_over(several: Several, *, quiet: bool) -> None:
@@ -28,7 +29,7 @@ def hand_over(several: Several, *, quiet: bool) -> None:
     several.check()
     if several.is_lone:
         return
-    if not quiet:
+    if several.tells and not quiet:
         where = f" on each of {several.nodes} machines" if several.nodes > 1 else ""
         threads = threads_each(several.nproc)
         each = f"{threads} thread{'s' * (threads != '1')} each"
@@ -68,6 +69,7 @@ def take_part(member: Member, command: Callable[[], object]) -> NoReturn:
 
 def _say(member: Member, code: int, text: str) -> None:
     if text:
-        print(text, file=sys.stderr, flush=True)
+        whose = of_process(member.rank, member.world, text) if member.follows else text
+        print(whose, file=sys.stderr, flush=True)
     if code > 1 and member.rank == 0 and member.folder is None:
         print(f"note: torchrun is going to exit with 1; the exit code of ticket is {code}", file=sys.stderr, flush=True)

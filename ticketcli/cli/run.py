@@ -92,8 +92,11 @@ def run_recipe(
         return
     fresh = [name for name, state in states.items() if state == "fresh"]
     todo = [name for name in plans if name not in fresh or resume == "never"]
+    several = Several(nproc, nodes, node, rendezvous)
     if todo:
-        hand_over(Several(nproc, nodes, node, rendezvous), quiet=quiet)
+        hand_over(several, quiet=quiet)
+    elif not several.tells:
+        return
     folder.save_recipe(given.text, source=source, overrides=overrides or [], drops=drop or [])
     if not quiet:
         print(

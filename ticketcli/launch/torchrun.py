@@ -15,13 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ticketcli.errors import UsageError
-from ticketcli.launch.member import FOLDER, SIGNALS, STARTED_BY, Word, log_path, read_account, read_words
+from ticketcli.launch.member import FOLDER, SIGNALS, STARTED_BY, log_path, read_account, read_words
 from ticketcli.launch.verdict import Verdict, verdict
 
 # How long torchrun leaves processes alone that were told to stop. They end a step, or a piece of a measurement, and
@@ -79,6 +79,11 @@ class Several:
     def is_lone(self) -> bool:
         """Whether one process does it all."""
         return self.nproc == self.nodes == 1
+
+    @property
+    def tells(self) -> bool:
+        """Whether this machine's parent tells the user how it goes: one does."""
+        return self.nodes == 1 or not self.node
 
     @property
     def ranks(self) -> range:
@@ -166,7 +171,7 @@ class _Group:
         self.agent, self.folder, self.ranks = agent, folder, several.ranks
         self.asked: list[signal.Signals] = []
         self.gone: list[int] = []
-        self.asked_at = self.failed_at = 0.0
+        self.asked_at = self.ending_since = 0.0
         self.interrupted = self.overdue = False
 
     @contextmanager
@@ -196,15 +201,16 @@ class _Group:
         while not self._ended(0.2):
             words = read_words(self.folder)
             if self.asked.count(signal.SIGINT) > 1:
-                self._interrupt(words)
-            elif self.failed_at:
-                self.overdue = time.monotonic() > self.failed_at + _LEFT_BEHIND
+                self._interrupt()
+            elif self.ending_since:
+                self.overdue = time.monotonic() > self.ending_since + _LEFT_BEHIND
                 if self.overdue:
                     self.agent.kill()
             else:
                 self.gone = [rank for rank, word in words.items() if word.code is None and not _lives(word.pid)]
-                if self.gone or any(word.code for word in words.values()):
-                    self.failed_at = time.monotonic()
+                done = words.keys() >= {*self.ranks} and not any(_lives(word.pid) for word in words.values())
+                if done or self.gone or any(word.code for word in words.values()):
+                    self.ending_since = time.monotonic()  # or all have ended, and torchrun waits for other machines
         deadline = time.monotonic() + _UNWINDING
         while any(_lives(word.pid) for word in read_words(self.folder).values()) and time.monotonic() < deadline:
             time.sleep(0.02)  # the kernel ends them with torchrun; nobody should start the next before that
@@ -216,12 +222,13 @@ class _Group:
             return False
         return True
 
-    def _interrupt(self, words: Mapping[int, Word]) -> None:
+    def _interrupt(self) -> None:
         """As in a lone process: unwound, so that locks are given back, and killed where that takes long."""
         if self._ended(max(0.0, self.asked_at + _APART - time.monotonic())):
             return
-        self.interrupted = True
-        for word in words.values():
+        words = read_words(self.folder)
+        self.interrupted = all(word.code is None for word in words.values())  # else they are leaving anyway
+        for word in words.values() if self.interrupted else ():
             with suppress(ProcessLookupError):
                 os.kill(word.pid, signal.SIGINT)
         if not self._ended(_UNWINDING):

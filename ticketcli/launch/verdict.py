@@ -56,8 +56,8 @@ def verdict(
     if causes:
         first = min(causes, key=lambda word: word.at)
         assert first.code is not None
-        said = first.rank == 0  # by itself, to the terminal
-        return Verdict(first.code, "" if said else _of(first.rank, world, first.text))
+        said = any(word.rank == 0 and word.text == first.text for word in causes)  # by itself, to the terminal
+        return Verdict(first.code, "" if said else of_process(first.rank, world, first.text))
     if all(rank in ended and ended[rank].code == 0 for rank in ranks):
         return Verdict(0)
     if asked is not None and not overdue:
@@ -65,8 +65,8 @@ def verdict(
     return _told(_unspoken(world, ended, account, gone, returned, logs or {}))
 
 
-def _of(rank: int, world: int, text: str) -> str:
-    """An error, and whose it is."""
+def of_process(rank: int, world: int, text: str) -> str:
+    """The text of an error, with whose it is."""
     word, _, rest = text.partition(": ")
     return f"{word}: process {rank} of {world}: {rest}"
 
@@ -85,7 +85,7 @@ def _unspoken(
 ) -> TicketError:
     """The error of whoever ended without a word of why."""
     silent: dict[int, int | None] = {rank: code for rank, code in account.codes.items() if rank not in ended}
-    silent = silent or dict.fromkeys(gone)  # torchrun was killed and cannot tell
+    silent = silent or dict.fromkeys(rank for rank in gone if rank not in ended)  # torchrun was killed and cannot tell
     # those that torchrun ended itself, because of another, are not the cause
     causes = {rank: code for rank, code in silent.items() if code != -signal.SIGTERM} or silent
     if causes:
