@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 from ticketcli.launch.member import FOLDER, SIGNALS, STARTED_BY, Launched, end_with_launcher, leave_account
 
@@ -27,6 +28,7 @@ def main() -> None:
 
     if "LOGLEVEL" not in os.environ:  # by which torchrun is asked for more
         logging.disable()
+    _heed_one_signal()
     folder = Path(os.environ[FOLDER])
     try:
         torchrun(sys.argv[1:])
@@ -38,6 +40,23 @@ def main() -> None:
     except Exception as error:
         leave_account(folder, Launched(error=f"{type(error).__name__}: {error}"))
         sys.exit(1)
+
+
+def _heed_one_signal() -> None:
+    """Let torchrun pass on the first signal and hear no other: the second makes it send SIGTERM, the third makes it
+    leave its processes, which then are killed in the midst of saving. SLURM sends to every process of a job, and so to
+    torchrun both itself and by way of the parent.
+    """
+    from torch.distributed.elastic.multiprocessing import api
+
+    pass_on = api._terminate_process_handler
+
+    def once(signum: int, frame: FrameType | None) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        pass_on(signum, frame)
+
+    api._terminate_process_handler = once
 
 
 if __name__ == "__main__":

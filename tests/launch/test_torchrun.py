@@ -91,6 +91,18 @@ def test_a_signal_reaches_every_process_once_and_may_take_its_time(tmp_path, num
     assert out == f"0: {number.name}\nlight\n"
 
 
+def test_a_cluster_may_send_a_signal_to_every_process_itself(tmp_path):
+    with started(tmp_path, "wait", "1") as process:
+        pids = listening(tmp_path)
+        for _ in range(2):
+            for pid in (parent_of(pids[0]), process.pid, *pids):
+                os.kill(pid, signal.SIGUSR2)
+            time.sleep(0.3)
+        code, out, err = process.ended()
+    assert (code, err) == (75, "stopped: SIGNAL: saved\n")
+    assert {*out.splitlines()} == {"0: SIGUSR2", "light"}
+
+
 @pytest.mark.slow
 def test_further_signals_do_not_disturb_the_saving(tmp_path):
     """Torchrun would leave its processes at the third."""

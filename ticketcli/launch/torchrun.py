@@ -3,8 +3,8 @@
 The parent plans, finds that there is work, and starts torchrun (`ticketcli.agent`) in a session of its own, so that
 Ctrl-C reaches the parent alone. What torchrun makes of signals (read in torch 2.15): the first is sent on to the
 processes, and it waits `--shutdown-timeout` before SIGKILL; a second breaks off the waiting, sends SIGTERM and waits
-again; a third makes it leave its processes behind. So the parent sends on the first alone, all three asking for the
-same, and sees to a second Ctrl-C itself.
+again; a third makes it leave its processes behind. So it is sent the first alone, all three asking for the same, and
+the parent sees to a second Ctrl-C itself.
 """
 
 from __future__ import annotations
