@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -60,11 +61,24 @@ def take_part(member: Member, command: Callable[[], object]) -> NoReturn:
             text = f"{text}\n{traceback.format_exc()}"
     _say(member, code, "" if lost_peer and (member.folder or member.follows) else text)
     end(member, code, text, lost_peer=lost_peer)
-    if not member.follows and member.world > 1 and (code == 0 or "torch" in sys.modules):
-        from ticketcli.orders import dismiss  # where torch is not loaded yet, torchrun ends the others sooner
+    if not member.follows and member.world > 1 and (code == 0 or _have_met()):
+        from ticketcli.orders import dismiss
 
         dismiss()
+    if member.world > 1:  # what threads torch has left can abort an interpreter that takes itself down
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
+
+
+def _have_met() -> bool:
+    """Whether the others are there. Who fails before that just ends: torchrun ends those that wait for the meeting."""
+    if "ticketcli.tensors.ranks" not in sys.modules:
+        return False
+    from ticketcli.tensors import ranks
+
+    return ranks.world() > 1
 
 
 def _say(member: Member, code: int, text: str) -> None:
