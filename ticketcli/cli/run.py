@@ -23,6 +23,7 @@ from ticketcli.cli.only import asked_steps
 from ticketcli.cli.recipe_file import RecipeSource, read_recipe
 from ticketcli.data.sources import Sources
 from ticketcli.errors import UsageError
+from ticketcli.launch.member import began
 from ticketcli.launch.torchrun import Several
 from ticketcli.plan import Step, plan_recipe, plan_step
 from ticketcli.store.run_folder import Run
@@ -72,7 +73,7 @@ def run_recipe(
     verbose: process.VerboseOption = 0,
 ) -> None:
     """Run a recipe: skip what is fresh, resume what was cut, make the rest. The same command continues."""
-    started = time.monotonic()
+    started = began()
     if tensorboard:
         require_tensorboard()
     given = RecipeSource(*read_recipe(recipe), overrides or [], drop or [])

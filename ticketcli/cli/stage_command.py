@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -16,6 +15,7 @@ from ticketcli.cli.completion import outputs, words
 from ticketcli.cli.drive import drive
 from ticketcli.data.sources import Sources
 from ticketcli.errors import InputMissing
+from ticketcli.launch.member import began
 from ticketcli.launch.torchrun import Several
 from ticketcli.plan import Step, find_by_kind, make_step, plan_step, recorded_step
 from ticketcli.recipe.configs import flat_fields
@@ -176,7 +176,7 @@ def _run(
     quiet: bool,
     verbose: int,
 ) -> None:
-    started = time.monotonic()
+    started = began()
     folder = Run(run)
     recorded = recorded_step(folder, name)
     for role, mark in spec.config.references().items():

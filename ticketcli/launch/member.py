@@ -17,6 +17,7 @@ from pathlib import Path
 
 FOLDER = "TICKET_PROCESSES"  # where the processes leave their words
 STARTED_BY = "TICKET_STARTED_BY"  # the id of the process that must not be outlived
+BEGAN = "TICKET_BEGAN"  # when the command was given, on the machine's monotonic clock
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)  # those that ask for a stop
 _ACCOUNT = "torchrun.json"
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, prctl(2)
@@ -35,6 +36,11 @@ class Member:
     def follows(self) -> bool:
         """Whether another one gives the orders."""
         return self.rank > 0
+
+
+def began() -> float:
+    """When the command was given, on the monotonic clock: by the user, to the process that started this one, or now."""
+    return float(os.environ.get(BEGAN, time.monotonic()))
 
 
 def this_member(environment: Mapping[str, str] = os.environ) -> Member | None:

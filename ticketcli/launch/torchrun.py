@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ticketcli.errors import UsageError
-from ticketcli.launch.member import FOLDER, SIGNALS, STARTED_BY, log_path, read_account, read_words
+from ticketcli.launch.member import BEGAN, FOLDER, SIGNALS, STARTED_BY, log_path, read_account, read_words
 from ticketcli.launch.verdict import Verdict, verdict
 
 # How long torchrun leaves processes alone that were told to stop. They end a step, or a piece of a measurement, and
@@ -138,7 +138,8 @@ def _options(several: Several, folder: Path) -> list[str]:
 
 def _environment(several: Several, folder: Path) -> dict[str, str]:
     usual = {"OMP_NUM_THREADS": threads_each(several.nproc), "TORCH_CPP_LOG_LEVEL": "ERROR"}
-    return usual | os.environ | {FOLDER: str(folder), STARTED_BY: str(os.getpid())}
+    own = {FOLDER: str(folder), STARTED_BY: str(os.getpid()), BEGAN: str(time.monotonic())}
+    return usual | os.environ | own
 
 
 def threads_each(nproc: int) -> str:
