@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 Contender = Callable[[], object]
 Clock = Callable[[], float]
-LEAST, MOST = 5, 101  # turns
+LEAST, MOST = 3, 50  # turns, of two pairs each
 TOLERANCE = 0.03  # of the control
 _SHORTEST = 0.02  # seconds; what takes less is called several times in a row
 _MOST_CALLS = 1000
@@ -44,8 +44,8 @@ class Paired:
 
     Attributes:
         ours, peer: seconds of a call, medians.
-        ratio: ours over the peer's, by turn.
-        control: the quicker one over itself, by turn.
+        ratio: ours over the peer's, by pair.
+        control: the quicker one over itself, by pair.
     """
 
     ours: float
@@ -81,7 +81,7 @@ def pair(
 
     Args:
         ours, peer: do the same work; each is called once beforehand, untimed.
-        seconds: for all turns; at least `least` turns are made, at most 101.
+        seconds: for all turns; at least `least` are made, which is six pairs, and at most 50.
         clock: seconds of a monotonic clock.
     """
     contenders = (ours, peer)
@@ -96,8 +96,8 @@ def pair(
             same = [_time(contenders[quicker], calls[quicker], clock) for _ in range(4)]
             times[0].extend((spent[0], spent[3]))
             times[1].extend((spent[1], spent[2]))
-            ratios.append((spent[0] + spent[3]) / (spent[1] + spent[2]))
-            controls.append((same[0] + same[3]) / (same[1] + same[2]))
+            ratios += [spent[0] / spent[1], spent[3] / spent[2]]  # who comes second is once the one, once the other
+            controls += [same[0] / same[1], same[3] / same[2]]
             turns += 1
     ours_seconds, peer_seconds = (statistics.median(found) for found in times)
     return Paired(ours_seconds, peer_seconds, interval(ratios), interval(controls))

@@ -52,7 +52,7 @@ def run_suites(
 
     Args:
         names: of the table.
-        seconds: for all turns of all comparisons; preparation comes on top, and each makes its five turns.
+        seconds: for all turns of all comparisons; preparation comes on top, and each makes its six pairs.
         where: what `setting` gave.
         data_dir: where real images are looked for.
         tell: hears what is being measured.

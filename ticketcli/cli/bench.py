@@ -32,7 +32,7 @@ def bench(
         float,
         typer.Option(
             "--budget", min=0, metavar="MINUTES",
-            help="For all timing together; each comparison makes five turns at least.",
+            help="For all timing together; each comparison makes six pairs at least.",
         ),
     ] = _MINUTES,
     threads: Annotated[
