@@ -218,9 +218,9 @@ def test_equal_weights_give_equal_masks_in_processes_of_any_thread_count():
 
 @pytest.fixture
 def sampled(monkeypatch):
-    """Every seventh weight makes the sample, as every 199th does at real sizes; says what one read found."""
-    monkeypatch.setattr(bracket, "_STRIDE", 7)
-    monkeypatch.setattr(bracket, "_FEW", 100)
+    """Every seventh weight makes the sample, as every 199th does of many; says what one read found."""
+    monkeypatch.setattr(bracket, "_SAMPLE", 100)
+    monkeypatch.setattr(bracket, "_STRIDES", (7,))
 
     def drop(weights, mask, count):
         return bracket.drop_in_one_read(weights, mask, count, select._pieces)
@@ -234,7 +234,12 @@ def test_one_read_gives_what_the_histograms_give(share, whole, sampled, monkeypa
     monkeypatch.setattr(bracket, "_MOST", 0.5)
     draw = torch.Generator().manual_seed(3)
     weights = {name: (torch.randn(50, 40, generator=draw) * 400).round() / 400 for name in "ab"}  # with ties
-    mask = Mask({name: np.ones((50, 40), bool) if whole else (torch.rand(50, 40, generator=draw) > 0.6).numpy() for name in "ab"})
+    mask = Mask(
+        {
+            name: np.ones((50, 40), bool) if whole else (torch.rand(50, 40, generator=draw) > 0.6).numpy()
+            for name in "ab"
+        }
+    )
     count = round(share * mask.kept)
     found = sampled(weights, mask, count)
     assert found is not None

@@ -80,9 +80,11 @@ def pair(
     """Time both, turn by turn: A B B A, and the quicker one four times more, for as long as `seconds` allow.
 
     Args:
-        ours, peer: do the same work; each is called once beforehand, untimed.
+        ours: does the work; called once beforehand, untimed.
+        peer: does the same; so is it.
         seconds: for all turns; at least `least` are made, which is six pairs, and at most 50.
         clock: seconds of a monotonic clock.
+        least: turns that are made whatever the time.
     """
     contenders = (ours, peer)
     calls = [_calls(contender, clock) for contender in contenders]

@@ -90,8 +90,9 @@ class Row:
 
     @property
     def shortfall(self) -> float | None:
-        """By what share the goal is missed; None without a goal or a ratio."""
-        return None if self.goal is None or self.ratio is None else self.goal.shortfall(self.ratio.median)
+        """By what share the goal is missed; None without goal or ratio, and where the sizes are not the goal's."""
+        reduced = self.setting is not None and self.setting.scale < 1
+        return None if self.goal is None or self.ratio is None or reduced else self.goal.shortfall(self.ratio.median)
 
     @property
     def verdict(self) -> str:
@@ -102,7 +103,8 @@ class Row:
             return "UNEQUAL"
         words = []
         if self.shortfall is not None:
-            words.append("met" if self.shortfall == 0 else f"missed by {100 * self.shortfall:.2g} %")
+            percent = 100 * self.shortfall
+            words.append("met" if percent == 0 else f"missed by {percent:.{0 if percent >= 10 else 1}f} %")
         return ", ".join(words + ["noisy"] * self.noisy)
 
     def as_json(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def chosen(names: Sequence[str]) -> list[str]:
 
 
 def setting(scale: float = 1.0) -> Setting:
-    """This machine, as far as figures depend on it."""
+    """The machine, as far as figures depend on it."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     words = [_cpu(), torch.backends.cpu.get_cpu_capability(), f"{_cores()} cores", device]
     return Setting(", ".join(word for word in words if word), torch.get_num_threads(), _versions(), scale)

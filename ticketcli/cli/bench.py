@@ -31,7 +31,9 @@ def bench(
     budget: Annotated[
         float,
         typer.Option(
-            "--budget", min=0, metavar="MINUTES",
+            "--budget",
+            min=0,
+            metavar="MINUTES",
             help="For all timing together; each comparison makes six pairs at least.",
         ),
     ] = _MINUTES,

@@ -1,8 +1,8 @@
 """The smallest weights in one read: a sample says between which magnitudes the threshold lies, and a read settles it.
 
-Of every chunk, what lies above the bracket is kept at once, and only what lies inside, about one weight in a hundred, is
-remembered. If the count shows the threshold to be inside, the result is exact, whatever the sample was; if not, or where
-too much lies inside because many weights are equal, nothing is said, and the histograms of `select` decide.
+Of every chunk, what lies above the bracket is kept at once, and only what lies inside, about one weight in a hundred,
+is remembered. If the count shows the threshold to be inside, the result is exact, whatever the sample was; if not, or
+where too much lies inside because many weights are equal, nothing is said, and the histograms of `select` decide.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ Ints = NDArray[np.int32]
 Pieces = Callable[[Tensor], Iterator[Tensor]]
 MAGNITUDE = np.int32(0x7FFFFFFF)
 _INFINITE = 0x7F800000
-_STRIDE = 199  # of the sample; a prime, so that it does not fall into step with the sides of kernels
-_FEW = 2048  # a sample of fewer says too little: all are taken
+_STRIDES = (199, 101, 61, 31, 13, 7)  # of the sample; primes, so that none falls into step with the sides of kernels
+_SAMPLE = 1 << 17  # weights that it should hold; where there are not many more, all are taken
 _WIDTH = 5.0  # standard deviations to either side
 _THREADED = 1 << 20  # weights; fewer are read sooner than threads are started
+_LEAST = 1 << 11  # weights that may lie inside whatever the share
 _MOST = 1 / 40  # share of the weights that may lie inside: 8 bytes each, 5 % of the data
 
 
@@ -77,7 +78,7 @@ def bits_of(piece: Tensor) -> Ints:
 
 def _bracket(weights: Mapping[str, Tensor], mask: Mask, count: int, pieces: Pieces) -> tuple[int, int]:
     """Magnitude bits between which, both included, the `count`-th smallest living weight is expected."""
-    stride = 1 if mask.kept < _STRIDE * _FEW else _STRIDE
+    stride = next((stride for stride in _STRIDES if mask.total >= stride * _SAMPLE), 1)
     samples, living = [], mask.kept_by_name
     for name, array in mask.items():
         alive, start = array.reshape(-1), 0
@@ -108,7 +109,7 @@ def _read(
 
     None where that is too much, or a value is not finite. Tensors are read by as many threads as torch may use.
     """
-    most, living = max(_FEW, int(_MOST * mask.total)), mask.kept_by_name
+    most, living = max(_LEAST, int(_MOST * mask.total)), mask.kept_by_name
 
     def read(name: str) -> _Inside | None:
         alive = None if living[name] == mask[name].size else mask[name].reshape(-1)

@@ -61,7 +61,9 @@ def _pictures(n: int) -> list[Picture]:
             x, y = draw.uniform(0, (_WIDTH - width, _HEIGHT - height))
             label = int(min(_CATEGORIES * draw.random() ** 2, _CATEGORIES - 1))  # some classes are common
             box = (float(x), float(y), float(width), float(height))
-            instances.append(Instance(number, label, box, None, float(0.6 * width * height), bool(draw.random() < 0.01)))
+            instances.append(
+                Instance(number, label, box, None, float(0.6 * width * height), bool(draw.random() < 0.01))
+            )
         pictures.append(Picture(image, "", _HEIGHT, _WIDTH, tuple(instances)))
     return pictures
 

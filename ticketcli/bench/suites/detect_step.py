@@ -92,7 +92,7 @@ class _Pair:
             pass
 
     def theirs(self) -> None:
-        """torchvision's references/detection/engine.py: the sum of the losses, read out each step."""
+        """Torchvision's references/detection/engine.py: the sum of the losses, read out each step."""
         for step in range(self.steps):
             losses = sum(self.other(*self.batches[step % _BATCHES]).values())
             losses.item()
@@ -112,7 +112,7 @@ class _Pair:
 
 
 def _reference(model: nn.Module, size: _Size, mean: Any, std: Any) -> MaskRCNN:
-    """torchvision's own Mask R-CNN around a copy of our backbone, with our values."""
+    """Torchvision's own Mask R-CNN around a copy of our backbone, with our values."""
     anchors: Any = model.anchors
     names = [str(level) for level in range(len(anchors) - 1)]
     channels, n_out = size.channels, 11
@@ -123,7 +123,8 @@ def _reference(model: nn.Module, size: _Size, mean: Any, std: Any) -> MaskRCNN:
         rpn_anchor_generator=AnchorGenerator(tuple((one,) for one in anchors), ((0.5, 1.0, 2.0),) * len(anchors)),
         box_roi_pool=MultiScaleRoIAlign(names, 7, 2), box_head=TwoMLPHead(channels * 49, 4 * channels),
         box_predictor=FastRCNNPredictor(4 * channels, n_out), mask_roi_pool=MultiScaleRoIAlign(names, 14, 2),
-        mask_head=MaskRCNNHeads(channels, (channels,) * 4, 1), mask_predictor=MaskRCNNPredictor(channels, channels, n_out),
+        mask_head=MaskRCNNHeads(channels, (channels,) * 4, 1),
+        mask_predictor=MaskRCNNPredictor(channels, channels, n_out),
     )  # fmt: skip
     with torch.no_grad():
         levels = list(other.backbone(torch.zeros(1, 3, size.side, size.side)))[:-1]
@@ -131,5 +132,3 @@ def _reference(model: nn.Module, size: _Size, mean: Any, std: Any) -> MaskRCNN:
     other.roi_heads.mask_roi_pool.featmap_names = levels
     other.load_state_dict(model.state_dict(), strict=True)
     return other
-
-

@@ -25,9 +25,13 @@ try:
 finally:
     print(json.dumps({"kinds": found.kinds, "others": found.others.most_common(), "total": found.total}), flush=True)
 """
-_SHORTER = [f"{arm}.{setting}" for arm in ("ours", "plain", "imp", "random", "untrained")
-            for setting in ("rounds=1", "heal=2it")] + [
-    "dense.epochs=1ep", "decoder.epochs=1ep", "target.epochs=1ep", "target.for_each.arm=[dense]", "report={}"]  # fmt: skip
+_ARMS = ("ours", "plain", "imp", "random", "untrained")
+_SHORTER = (
+    *(f"{arm}.{setting}" for arm in _ARMS for setting in ("rounds=1", "heal=2it")),
+    *(f"{step}.epochs=1ep" for step in ("dense", "decoder", "target")),
+    "target.for_each.arm=[dense]",
+    "report={}",
+)
 
 
 def run(job: BenchJob) -> Iterator[Row]:

@@ -89,7 +89,7 @@ class _Airbench:
     def epoch(self) -> None:
         n = len(self.padded)
         shifts = torch.randint(2 * _PADDING + 1, (2, n), generator=self.draw)
-        images = self.moved(*shifts, torch.rand(n, generator=self.draw) < 0.5)
+        images = self.moved(shifts[0], shifts[1], torch.rand(n, generator=self.draw) < 0.5)
         order = torch.randperm(n, generator=self.draw)
         for start in range(0, n - self.batch + 1, self.batch):
             chosen = order[start : start + self.batch]

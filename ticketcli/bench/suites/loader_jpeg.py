@@ -27,7 +27,7 @@ _CLOSE = 0.02  # mean difference of normalised images: resizing rounds to bytes 
 def run(job: BenchJob) -> Iterator[Row]:
     """Decode, crop, resize, mirror, normalise."""
     files = photographs(job, job.sized(_FILES, at_least=4))
-    size = Image.open(files[0]).size
+    size = _open(files[0]).size
     batch = min(_BATCH, len(files))
     steps = len(files) // batch
     yield job.compare(
@@ -57,7 +57,7 @@ def _ours(files: list[Path], batch: int, steps: int) -> Callable[[], None]:
 
 
 def _theirs(files: list[Path], batch: int, steps: int) -> Callable[[], None]:
-    """torchvision's reference for training on ImageNet: ImageFolder's loader and its v1 transforms, an image at a time.
+    """Torchvision's reference for training on ImageNet: ImageFolder's loader and its v1 transforms, an image at a time.
 
     It draws its crops from the global generator; the sizes that both draw from are the same.
     """
@@ -81,8 +81,8 @@ def _theirs(files: list[Path], batch: int, steps: int) -> Callable[[], None]:
 
 
 def _open(path: Path) -> Image.Image:
-    with path.open("rb") as file:
-        return Image.open(file).convert("RGB")
+    with path.open("rb") as file, Image.open(file) as image:
+        return image.convert("RGB")
 
 
 def _same_crops(files: list[Path], batch: int) -> Equality:
@@ -102,5 +102,3 @@ def _same_crops(files: list[Path], batch: int) -> Equality:
         made.append(v1.normalize(v1.to_tensor(cut), IMAGENET.mean, IMAGENET.std))
     apart = float((mine - torch.stack(made)).abs().mean())
     return same("crops", apart < _CLOSE, f"mean difference {apart:.1g}")
-
-

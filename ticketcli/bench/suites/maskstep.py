@@ -112,6 +112,6 @@ def _hooks(job: BenchJob, subject: Subject, mask: Mask) -> Callable[[], None]:
         masked = [layer.weight for layer in layers]
         torch.autograd.backward(masked, [weight.grad for weight in own])  # type: ignore[arg-type]
         for layer, weight in zip(layers, own, strict=True):
-            weight.grad, layer.weight_orig.grad = layer.weight_orig.grad, None  # type: ignore[union-attr, assignment]
+            weight.grad, layer.weight_orig.grad = layer.weight_orig.grad, None  # type: ignore[assignment]
 
     return step

@@ -66,11 +66,14 @@ def _agree(values: Mapping[str, Tensor], ours: Callable[[], Mask], theirs: Calla
     fallen = max(float(values[name].numpy()[~array].__abs__().max(initial=0.0)) for name, array in mine.items())
     differ = [np.abs(values[name].numpy()[array != other[name]]) for name, array in mine.items()]
     apart = np.concatenate(differ)
-    return same("masks", bool((apart == fallen).all()), f"{mine.kept:,} left" + f", {apart.size} ties" * bool(apart.size))
+    return same(
+        "masks", bool((apart == fallen).all()), f"{mine.kept:,} left" + f", {apart.size} ties" * bool(apart.size)
+    )
 
 
 def _flat(values: Mapping[str, Tensor]) -> NDArray[np.float32]:
-    return np.abs(np.concatenate([value.numpy().reshape(-1) for value in values.values()]))
+    found: NDArray[np.float32] = np.abs(np.concatenate([value.numpy().reshape(-1) for value in values.values()]))
+    return found
 
 
 def _partitioned(magnitudes: NDArray[np.float32], count: int) -> float:

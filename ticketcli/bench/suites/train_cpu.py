@@ -29,13 +29,15 @@ def run(job: BenchJob) -> Iterator[Row]:
     if not set(_HELPS) & cpu_flags():
         yield job.absent(what, peer, "this CPU has neither AVX512-BF16 nor AMX: bf16 gains nothing here", _GOAL)
         return
-    last = copy.deepcopy(subject.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    last = copy.deepcopy(subject.model).to(memory_format=torch.channels_last)
     ours = step_of(last, images.to(memory_format=torch.channels_last), labels, bf16=True)
     theirs = step_of(subject.model, images, labels, bf16=False)
     yield job.compare(what, ours, peer, theirs, equality=partial(_agree, ours, theirs), goal=_GOAL)
 
 
-def step_of(model: nn.Module, images: Tensor, labels: Tensor, *, bf16: bool, fused: bool = False) -> Callable[[], Tensor]:
+def step_of(
+    model: nn.Module, images: Tensor, labels: Tensor, *, bf16: bool, fused: bool = False
+) -> Callable[[], Tensor]:
     """A step of SGD at a rate that changes nothing; gives the loss."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-9, momentum=0.9, fused=fused)
     model.train()

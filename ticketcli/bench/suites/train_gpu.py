@@ -1,4 +1,4 @@
-"""A training step on a GPU: bf16, channels last, compiled, fused SGD; against TF32 loops as they are usually written."""
+"""A training step on a GPU: bf16, channels last, compiled, fused SGD; against TF32 as loops are usually written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(job: BenchJob) -> Iterator[Row]:
     what = f"a step of {subject.arch}, batch {len(images)}, {subject.side} px"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     plain = subject.model.to(device)
-    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
     flat = images.to(memory_format=torch.channels_last)
     ours = _finished(step_of(_compiled(copy.deepcopy(last)), flat, labels, bf16=True, fused=True))
     peers: dict[str, tuple[Callable[[], Tensor], Goal]] = {
