@@ -1,6 +1,7 @@
 """The error tree. Every error a user can meet says what, where, and the way out, and carries its exit code.
 
 TicketError            1   unexpected
+  PeerLost             1   another process of the run ended; its own error says why
   UsageError           2   flags, recipe or config
   StaleError           3   outputs no longer match what was asked
   NothingToResume      4   `--resume must` without saved state
@@ -46,6 +47,10 @@ class TicketError(Exception):
         if self.hint:
             lines.append(f"  try: {_printable(self.hint)}")
         return "\n".join(lines)
+
+
+class PeerLost(TicketError):
+    """Another process of the same run has ended: never the cause, which is that one's own error."""
 
 
 class UsageError(TicketError):

@@ -20,12 +20,12 @@ from ticketcli.canon import canonical
 from ticketcli.data.images import Splits
 from ticketcli.events import Progress
 from ticketcli.exchange import load_input
-from ticketcli.execute import Options, runner_of
 from ticketcli.machine import peak_memory, pick_device
+from ticketcli.orders import Options
 from ticketcli.plan import Step
 from ticketcli.recipe.configs import ImportConfig, PretrainConfig, PruneConfig, StageConfig, Training
 from ticketcli.recipe.transfer_config import TransferConfig
-from ticketcli.stages.job import Job, data_of, splits_of
+from ticketcli.stages.job import Job, data_of, runner_of, splits_of
 from ticketcli.store.codec import pack
 from ticketcli.store.run_folder import FOREIGN, adopt
 from ticketcli.training.yields import Loaded, Output, Produced

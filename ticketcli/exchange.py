@@ -6,14 +6,20 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from ticketcli.data.sources import Sources
+from ticketcli.plan import Step
+from ticketcli.stages.job import Job
 from ticketcli.store.atomic import write_bytes, write_json
 from ticketcli.store.codec import read_mask, write_mask
 from ticketcli.store.manifest import Artifact, FileRecord
 from ticketcli.store.run_folder import FOREIGN
 from ticketcli.tensors.files import read_checkpoint, write_checkpoint
 from ticketcli.tensors.foreign import read_weights
-from ticketcli.training.yields import Loaded, Output
+from ticketcli.training.yields import Loaded, Output, State
 
 
 def load_input(ref: str, artifact: Artifact) -> Loaded:
@@ -28,6 +34,40 @@ def load_input(ref: str, artifact: Artifact) -> Loaded:
     if "mask" in artifact.files:
         loaded = replace(loaded, mask=read_mask(Path(artifact.files["mask"].path))[0])
     return loaded
+
+
+def job_of(
+    step: Step,
+    folder: Path,
+    before: tuple[Artifact, ...],
+    resume: State | None,
+    device: torch.device,
+    sources: Sources,
+) -> Job[Any]:
+    """A step as the work order of its stage, its inputs read.
+
+    Args:
+        step: what is to do.
+        folder: the step's, in the run's.
+        before: the outputs of the unit before the first that is to do.
+        resume: the saved state of that unit, or None.
+        device: where to compute.
+        sources: where image sets lie, and how they are read.
+    """
+    inputs = {role: load_input(bound.ref, bound.artifact) for role, bound in step.inputs.items() if not bound.series}
+    series = {
+        role: {name: load_input(f"{bound.ref}/{name}", artifact) for name, artifact in bound.artifacts.items()}
+        for role, bound in step.inputs.items()
+        if bound.series
+    }
+    last = None
+    if before:
+        files = {
+            role: record.model_copy(update={"path": str(record.locate(folder))})
+            for role, record in before[0].files.items()
+        }
+        last = load_input(before[0].name, before[0].model_copy(update={"files": files}))
+    return Job(step.recipe.config, inputs, series, step.todo, last, resume, device, sources)
 
 
 def write_output(

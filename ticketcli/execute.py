@@ -1,79 +1,33 @@
-"""The imperative shell: locks a step, loads its inputs, drives the stage, commits what it makes, keeps snapshots."""
+"""The imperative shell: locks a step, drives its stage, commits what that makes, saves states, obeys signals."""
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from ticketcli import __version__
 from ticketcli.board import Board
 from ticketcli.canon import digest
-from ticketcli.data.sources import Sources
-from ticketcli.errors import CorruptError, NothingToResume, StaleError, Stopped
-from ticketcli.events import Event, JsonLines, Listener, Measured, Note, Pause, PlainLines, listeners
-from ticketcli.exchange import load_input, write_output
-from ticketcli.log import check_log
+from ticketcli.errors import NothingToResume, StaleError, Stopped
+from ticketcli.events import JsonLines, Listener, Measured, Note, Pause, PlainLines, listeners
+from ticketcli.exchange import write_output
 from ticketcli.machine import Speedometer, environment, peak_memory, pick_device
+from ticketcli.orders import Options, Order, agreed, given
 from ticketcli.plan import Step
-from ticketcli.stage import StageSpec, Unit
-from ticketcli.stages.job import Job
-from ticketcli.stopping import StopRequest
-from ticketcli.store.generations import Generations
+from ticketcli.saving import Captured, Saved, UnitStates
+from ticketcli.stage import Unit
+from ticketcli.stopping import StopRequest, stopped
 from ticketcli.store.lock import Held, locked
 from ticketcli.store.manifest import Artifact, Manifest, UnitRecord, write_manifest
 from ticketcli.store.run_folder import FOREIGN, STATE, Run
-from ticketcli.tensors.files import read_state, write_state
-from ticketcli.training.yields import Produced, Snapshot, State
+from ticketcli.tensors import ranks
+from ticketcli.training.yields import Produced, Snapshot
 from ticketcli.units import human_bytes
-
-
-@dataclass(frozen=True)
-class _Saved:
-    """A saved state, the seconds that it took, and the length and digest of `metrics.jsonl` when it was saved."""
-
-    state: State
-    seconds: float
-    log_end: int
-    log_sha256: str
-
-
-@dataclass(frozen=True)
-class _Captured:
-    """A state to save, and the length and digest of `metrics.jsonl` when it was captured."""
-
-    state: State
-    log_end: int
-    log_sha256: str
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a process is told that changes no result.
-
-    Attributes:
-        device: cpu, cuda, cuda:1 ...; auto takes the GPU where there is one.
-        resume: auto goes on and reruns what is stale, must refuses to begin anew, never begins anew.
-        save_every: seconds between saved states; 0 saves after every step.
-        quiet: no progress.
-        sources: where image sets lie, and how they are read.
-        tensorboard: whether the metrics are mirrored for TensorBoard.
-        break_lock: whether the lock of another machine's process is broken unasked.
-    """
-
-    device: str = "auto"
-    resume: str = "auto"
-    save_every: float = 60.0
-    quiet: bool = False
-    sources: Sources = field(default_factory=Sources)
-    tensorboard: bool = False
-    break_lock: bool = False
 
 
 def execute(
@@ -88,7 +42,8 @@ def execute(
     """Bring one step up to date; returns its plan as it was found under the lock.
 
     Raises:
-        LockedError: another process works on it.
+        LockedError: another command works on it.
+        PeerLost: another process of this command has ended.
         StaleError, NothingToResume: `resume` is must and there is nothing that may be continued.
         Stopped: a signal came, or the time is nearly over; the state is saved.
     """
@@ -99,6 +54,7 @@ def execute(
         if step.state == "fresh" and options.resume != "never":
             return step
         _refuse(run, step, options)
+        ranks.join()
         if options.resume == "never":
             step = replace(step, state="missing", done=(), todo=(*step.done, *step.todo))
         _Execution(run, step, options, stop, speak, held).go()
@@ -129,12 +85,12 @@ class _Execution:
         self.device = pick_device(options.device)
         self.manifest = self._manifest()
         self.before: tuple[Artifact, ...] = self.manifest.units[step.done[-1].name].outputs if step.done else ()
-        self.generations = Generations(self.folder / STATE, step.todo[0].name)
+        self.states = self._states(step.todo[0])
         self.speedometer = Speedometer()
         self.unit_started = time.monotonic()
         self.saved_at = time.monotonic()
         self.spent = 0.0
-        self.trained: _Captured | None = None  # at the end of a training, in case that what follows is stopped
+        self.trained: Captured | None = None  # at the end of a training, in case that what follows is stopped
 
     def _manifest(self) -> Manifest:
         step, config = self.step, self.step.recipe.config
@@ -168,11 +124,14 @@ class _Execution:
         """
         anew = not self.step.done and self.step.state != "partial"
         saved = None if anew else self._resume_state()
-        events = runner_of(self.step.spec)(self._job(saved.state if saved else None))
-        with closing(events):  # whatever ends the step, the stage lets go of its workers
-            self._drive(events, anew, saved)
+        lines = PlainLines(self.step.name)  # while images are fetched and decoded, and the stage itself cannot speak
+        order = Order(self.step, self.folder, self.before, saved.state if saved else None, self.options)
+        with given(order):
+            events = order.begin(self.stop, lambda event: None if self.options.quiet else lines.on(event))
+            with closing(events):  # whatever ends the step, the stage lets go of its workers
+                self._drive(events, anew, saved)
 
-    def _drive(self, events: Generator[Any, None, None], anew: bool, saved: _Saved | None) -> None:
+    def _drive(self, events: Generator[Any, None, None], anew: bool, saved: Saved | None) -> None:
         first = next(events)
         self._make_room(anew)
         (self.folder / STATE).mkdir(parents=True, exist_ok=True)
@@ -189,14 +148,14 @@ class _Execution:
             for event in chain([first], events):
                 if isinstance(event, Snapshot):
                     self._maybe_save(event, todo[0], metrics)
-                elif isinstance(event, Pause) and self._poll():
-                    raise self._stop_measuring(event, todo[0], metrics)
+                elif isinstance(event, Pause) and (reason := self._poll()):
+                    raise self._stop_measuring(reason, event, todo[0], metrics)
                 elif isinstance(event, Produced):
                     self._commit(event, todo[0], metrics, told, last=todo[0] == end)
                     todo.pop(0)
                     if todo:
-                        self.generations = Generations(self.folder / STATE, todo[0].name)
-                    if todo and (reason := self.stop.reason):
+                        self.states = self._states(todo[0])
+                    if todo and (reason := agreed(self.stop.reason)):
                         raise self._stopped(reason, f"{event.unit} is finished")
                 else:
                     self.speedometer.on(event)
@@ -221,115 +180,62 @@ class _Execution:
         ends = [(unit.metrics_end, unit.metrics_sha256) for unit in self.manifest.units.values()]
         return max(ends, default=(0, ""))
 
-    # ------------------------------------------------------------------ inputs
-
-    def _job(self, resume: State | None) -> Job[Any]:
-        inputs = {
-            role: load_input(bound.ref, bound.artifact) for role, bound in self.step.inputs.items() if not bound.series
-        }
-        series = {
-            role: {name: load_input(f"{bound.ref}/{name}", artifact) for name, artifact in bound.artifacts.items()}
-            for role, bound in self.step.inputs.items()
-            if bound.series
-        }
-        before = None
-        if self.before:
-            last = self.before[0]
-            files = {
-                role: record.model_copy(update={"path": str(record.locate(self.folder))})
-                for role, record in last.files.items()
-            }
-            before = load_input(last.name, last.model_copy(update={"files": files}))
-        sources = replace(self.options.sources, tell=self._hear())
-        return Job(self.step.recipe.config, inputs, series, self.step.todo, before, resume, self.device, sources)
-
-    def _hear(self) -> Callable[[Event], None]:
-        """Who is told while images are fetched and decoded, when the stage itself cannot speak; obeys signals."""
-        lines = PlainLines(self.step.name)
-
-        def hear(event: Event) -> None:
-            if reason := self.stop.reason:
-                raise self._stopped(reason, "while the images were read")
-            if not self.options.quiet:
-                lines.on(event)
-
-        return hear
-
     # ------------------------------------------------------------------ state
 
-    def _resume_state(self) -> _Saved | None:
-        """The newest good state of the first open unit; a damaged one is passed over, and said so."""
-        unit = self.step.todo[0]
-        found = self.generations.recall(lambda path: self._read_saved(path, unit), self._say)
+    def _states(self, unit: Unit) -> UnitStates:
+        """The saved states of a unit that follows what is made so far."""
+        metrics, key = self.run.metrics_path(self.step.name), self.step.key(unit, self.before)
+        return UnitStates(self.folder / STATE, metrics, unit.name, key)
+
+    def _resume_state(self) -> Saved | None:
+        """The newest good state of the first open unit; what becomes of it is said."""
+        found = self.states.newest(self._say)
         if found is not None:
             self.spent = found.seconds
-            self._say(f"resume: {unit.name}, step {found.state['iteration']}, verified")
+            self._say(f"resume: {self.states.unit}, step {found.state['iteration']}, verified")
         elif self.step.done:
-            self._say(f"resume: {len(self.step.done)} done, next is {unit.name}")
+            self._say(f"resume: {len(self.step.done)} done, next is {self.states.unit}")
         return found
 
     def _say(self, text: str) -> None:
         self.speak(f"{self.step.name}: {text}")
 
-    def _read_saved(self, path: Path, unit: Unit) -> _Saved | None:
-        state, about = read_state(path)
-        if about.get("key") != self.step.key(unit, self.before):
-            return None
-        try:
-            log = int(about["metrics_offset"]), str(about.get("metrics_sha256", ""))
-            found = _Saved({**state, "iteration": int(state["iteration"])}, float(about["seconds"]), *log)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptError(f"it lacks what every state has: {error!r}", where=str(path)) from None
-        check_log(self.run.metrics_path(self.step.name), found.log_end, found.log_sha256)
-        return found
-
     def _poll(self) -> str:
-        """Why to stop now; "" to go on."""
+        """Why to stop now, all processes alike; "" to go on."""
         self.stop.stepped()
-        return self.stop.reason
+        return agreed(self.stop.reason)
 
     def _maybe_save(self, snapshot: Snapshot, unit: Unit, metrics: JsonLines) -> None:
         reason = self._poll()
         due = bool(reason) or time.monotonic() - self.saved_at >= self.options.save_every
         if not due and not snapshot.last:
             return
-        captured = _Captured(snapshot.capture(), metrics.offset, metrics.sha256)
+        captured = Captured(snapshot.capture(), metrics.offset, metrics.sha256)
         if snapshot.last:  # needed only if what follows is stopped
             self.trained = captured
         if due:
-            self._save(captured, unit, metrics)
+            self._save(captured, metrics)
             if reason:
                 raise self._stopped(reason, f"{unit.name}, step {captured.state['iteration']} is saved")
 
-    def _save(self, captured: _Captured, unit: Unit, metrics: JsonLines) -> None:
+    def _save(self, captured: Captured, metrics: JsonLines) -> None:
         began = time.monotonic()
         metrics.sync()
-        about = {
-            "unit": unit.name,
-            "key": self.step.key(unit, self.before),
-            "metrics_offset": captured.log_end,
-            "metrics_sha256": captured.log_sha256,
-            "seconds": self.spent + began - self.unit_started,
-        }
         self.held.check()
-        self.generations.commit(
-            lambda path: write_state(
-                path, captured.state, about=about, check=lambda temporary: read_state(temporary) and None
-            )
-        )
+        self.states.save(captured, self.spent + began - self.unit_started)
         self.saved_at = time.monotonic()
         self.stop.saved(self.saved_at - began)
 
-    def _stop_measuring(self, pause: Pause, unit: Unit, metrics: JsonLines) -> Stopped:
+    def _stop_measuring(self, reason: str, pause: Pause, unit: Unit, metrics: JsonLines) -> Stopped:
         """What was trained is saved; what was measured of it is measured anew."""
         where = f"{pause.what} {pause.done}/{pause.total}"
         if self.trained is None:
-            return self._stopped(self.stop.reason, f"{unit.name}, {where}, will begin anew")
-        self._save(self.trained, unit, metrics)
-        return self._stopped(self.stop.reason, f"{unit.name}, {where}; what was trained is saved")
+            return self._stopped(reason, f"{unit.name}, {where}, will begin anew")
+        self._save(self.trained, metrics)
+        return self._stopped(reason, f"{unit.name}, {where}; what was trained is saved")
 
     def _stopped(self, reason: str, what: str) -> Stopped:
-        return Stopped(f"{reason}: {what}", where=self.step.name, hint="the same command continues")
+        return stopped(reason, what, where=self.step.name)
 
     # ------------------------------------------------------------------ outputs
 
@@ -362,7 +268,7 @@ class _Execution:
         )
         self.held.check()
         write_manifest(self.folder, self.manifest)
-        self.generations.drop()
+        self.states.drop()
         self.before, self.spent, self.trained = outputs, 0.0, None
         self.unit_started = self.saved_at = time.monotonic()
         for listener in told:
@@ -385,10 +291,3 @@ def _headline(metrics: Mapping[str, Any], speed: float | None) -> str:
     parts += [f"trained at {speed:,.0f} img/s"] if speed is not None else []
     parts.append(f"peak memory {human_bytes(peak_memory())}")
     return ": " + ", ".join(parts)
-
-
-def runner_of(spec: StageSpec) -> Callable[[Job[Any]], Generator[Any, None, None]]:
-    """The generator function of a stage, its module loaded now."""
-    module, _, name = spec.runner.partition(":")
-    runner: Callable[[Job[Any]], Generator[Any, None, None]] = getattr(importlib.import_module(module), name)
-    return runner

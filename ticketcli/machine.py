@@ -13,16 +13,19 @@ import torch
 from ticketcli import __version__
 from ticketcli.errors import UsageError
 from ticketcli.events import Progress
+from ticketcli.tensors import ranks
 
 
 def pick_device(name: str) -> torch.device:
-    """The device to compute on.
+    """The device to compute on; where several processes work together, each has a GPU of its own.
 
     Raises:
-        UsageError: no such device here.
+        UsageError: no such device here, or fewer than processes.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if ranks.world() > 1 and name.startswith("cuda"):
+        name = _own_gpu(name)
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -31,6 +34,17 @@ def pick_device(name: str) -> torch.device:
             f"cannot compute on '{name}': {str(error).splitlines()[0]}", where="--device", hint="--device cpu"
         ) from None
     return device
+
+
+def _own_gpu(name: str) -> str:
+    """The name of the GPU that is this process's among those of its machine."""
+    if name != "cuda":
+        raise UsageError(f"{ranks.world()} processes cannot share '{name}'", where="--device", hint="--device cuda")
+    own, there = ranks.local_rank(), torch.cuda.device_count()
+    if torch.cuda.is_available() and own >= there:
+        what = f"{there} GPUs are here, and no one is left for process {own + 1}"
+        raise UsageError(what, where="--device", hint=f"--nproc {there}, or --device cpu")
+    return f"cuda:{own}"
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -43,6 +57,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "machine": platform.machine(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "processes": ranks.world(),
         "peak_memory": peak_memory(),
         **({"peak_gpu_memory": torch.cuda.max_memory_allocated(device)} if device.type == "cuda" else {}),
     }

@@ -41,7 +41,7 @@ class StageSpec:
     """A row of the table.
 
     `version` is raised when results change: a fixed bug, or a changed default. `argument` is the config field that the
-    command takes without a flag.
+    command takes without a flag. `is_shared` says that several processes make it faster.
     """
 
     name: str
@@ -54,6 +54,15 @@ class StageSpec:
     default_output: Callable[[Any], str]
     required: Callable[[Any], frozenset[str]] = field(default=lambda config: frozenset(config.references()))
     argument: str = ""
+    is_shared: bool = True
+
+    def __reduce__(self) -> tuple[Callable[[str], StageSpec], tuple[str]]:
+        """To another process goes the name of the row: functions cannot be sent, and the table is the same there."""
+        return _row, (self.name,)
+
+
+def _row(name: str) -> StageSpec:
+    return STAGES[name]
 
 
 def _one(name: str) -> dict[str, Any]:
@@ -116,6 +125,7 @@ IMPORT = StageSpec(
     "import", 1, ImportConfig, "ticketcli.stages.import_weights:import_weights",
     "Bring in a dense network: published weights, or a file made elsewhere.", "dense",
     units=lambda config: (Unit("dense", ("dense",)),), default_output=lambda config: "dense", argument="source",
+    is_shared=False,
 )  # fmt: skip
 TRAIN_DECODER = StageSpec(
     "train-decoder", 1, TrainDecoderConfig, "ticketcli.stages.train_decoder:train_decoder",
@@ -128,7 +138,7 @@ PRUNE = StageSpec(
 )  # fmt: skip
 REWIND = StageSpec(
     "rewind", 1, RewindConfig, "ticketcli.stages.rewind:rewind",
-    "Set a ticket's living weights to chosen values, all others to zero.", "ticket", **_one("ticket"),
+    "Set a ticket's living weights to chosen values, all others to zero.", "ticket", is_shared=False, **_one("ticket"),
 )  # fmt: skip
 TRANSFER = StageSpec(
     "transfer", 1, TransferConfig, "ticketcli.stages.transfer:transfer",

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ticketcli.errors import Stopped
+
+_ECHO = 1.0  # seconds within which a signal that torchrun passes on is the one that came before
 _LEAST = 2.0  # seconds before the limit, whatever the pace
 
 
 class StopRequest:
     """SIGTERM, SIGINT and SIGUSR2 as a flag, polled between steps; a second SIGINT ends at once with 130.
+
+    Under torchrun one Ctrl-C can arrive twice, from the terminal and from torchrun: within a second it is the same.
 
     With a limit of time it asks to stop by itself, early enough for one more step and for the state to be saved: twice
     the longest that either took so far.
@@ -23,6 +29,7 @@ class StopRequest:
 
     def __init__(self, minutes: float | None = None, started: float | None = None) -> None:
         self.signal: signal.Signals | None = None
+        self._came = 0.0
         self.minutes = minutes
         began = time.monotonic() if started is None else started
         self.until = None if minutes is None else began + 60 * minutes
@@ -30,9 +37,12 @@ class StopRequest:
         self._polled: float | None = None
 
     def _on(self, number: int, _frame: object) -> None:
-        if number == signal.SIGINT and self.signal == signal.SIGINT:
+        again = number == signal.SIGINT and self.signal == signal.SIGINT
+        if again and "WORLD_SIZE" in os.environ and time.monotonic() < self._came + _ECHO:
+            return
+        if again:
             raise SystemExit(130)
-        self.signal = signal.Signals(number)
+        self.signal, self._came = signal.Signals(number), time.monotonic()
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
@@ -65,3 +75,8 @@ class StopRequest:
         if self.until is not None and time.monotonic() + margin >= self.until:
             return f"--max-minutes {self.minutes:g} are nearly over"
         return ""
+
+
+def stopped(reason: str, what: str, *, where: str) -> Stopped:
+    """The error with which a command ends that stops for a reason, `what` being done or saved."""
+    return Stopped(f"{reason}: {what}", where=where, hint="the same command continues")

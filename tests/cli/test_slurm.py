@@ -253,9 +253,9 @@ def test_bad_words_are_refused_before_anything_is_written(tiny_recipe, there, qu
 
 
 def test_gpus_that_would_idle_are_told(tiny_recipe, there, queue):
-    profile = write(there / "site.yaml", "gpus: 1\nstages: {prune: {gpus: 'a100:4'}}\n")
+    profile = write(there / "site.yaml", "gpus: 1\nstages: {prune: {gpus: 'a100:4', nproc: 2}}\n")
     result = ticket("slurm", "render", tiny_recipe, "--profile", profile)
-    assert "note: a step computes on one GPU; more are asked for by prune\n" in result.err
+    assert "note: a process uses one GPU; more are asked for by prune\n" in result.err
     assert "#SBATCH --gres=gpu:a100:4\n" in (there / "slurm" / "ours-round-01.sh").read_text()
     assert "note:" not in ticket("slurm", "render", tiny_recipe).err
 

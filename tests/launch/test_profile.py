@@ -31,6 +31,19 @@ def test_a_stage_asks_for_its_own_where_it_says_so(tmp_path):
     assert (evaluate.time, evaluate.cpus, evaluate.gpus, evaluate.partition) == ("02:00:00", 4, 0, "cpu")
 
 
+def test_processes_are_one_a_gpu_unless_their_number_is_said(tmp_path):
+    site = load(tmp_path, "gpus: a100:4\nnodes: 2\nstages: {evaluate: {gpus: 0, nproc: 3}, transfer: {nodes: 1}}\n")
+    found = {stage: (site.of(stage).n_nodes, site.of(stage).n_processes) for stage in ("prune", "evaluate", "transfer")}
+    assert found == {"prune": (2, 4), "evaluate": (2, 3), "transfer": (1, 4)}
+    assert Profile().of("prune").n_processes == 1
+
+
+@pytest.mark.parametrize("stage", ["import", "rewind"])
+def test_what_nobody_can_share_is_done_by_one(tmp_path, stage):
+    asked = load(tmp_path, "gpus: 4\nnodes: 2\nnproc: 4\n").of(stage)
+    assert (asked.n_nodes, asked.n_processes) == (1, 1)
+
+
 def test_without_a_profile_there_are_defaults():
     asked = Profile().of("prune")
     assert (asked.time, asked.gpus, asked.cpus, asked.account) == ("04:00:00", 1, 4, None)
@@ -63,6 +76,7 @@ def test_a_number_is_no_wall_time_since_yaml_and_slurm_would_read_it_differently
         ("partition: 'gpu; rm -rf ~'", "no single word", "partition", ""),
         ("sbatch: ['gres=x']", "no option of sbatch", "sbatch", ""),
         ("environment: {A-B: 1}", "no name with a text", "environment", ""),
+        ("nodes: 0", "greater than or equal to 1", "nodes", ""),
         ("warning: 5", "greater than or equal to 10", "warning", ""),
     ],
 )

@@ -37,6 +37,7 @@ def play(tmp_path, job, *, code=0, state="RUNNING", environment=None, **profile)
         "scontrol",
         f"""
 case "$1 $2" in
+  "show hostnames") [ "$3" = "n[3-4]" ] && printf 'n3\\nn4\\n' ;;
   "-o show") echo "JobId=1 JobState={state} Reason=None" ;;
   *) echo "scontrol $*" >> {told} ;;
 esac""",
@@ -98,6 +99,41 @@ def test_the_bound_ends_a_job_that_would_never_end(tmp_path, single):
 @pytest.mark.parametrize("code", [0, 1, 2, 5, 7, 8, 9])
 def test_every_other_ending_is_the_jobs_own(tmp_path, single, code):
     assert play(tmp_path, single, code=code)[::2] == (code, [])
+
+
+def test_processes_of_one_node_are_started_by_ticket(tmp_path, single):
+    _, (srun,), _ = play(tmp_path, single, gpus=4, cpus=32)
+    assert srun.startswith("srun ticket run ")
+    assert srun.endswith(" --nproc 4 --device cuda")
+    text = (tmp_path / "job.sh").read_text()
+    assert "--ntasks=1\n" in text
+    assert "OMP_NUM_THREADS=8\n" in text
+
+
+SEVERAL = {"nodes": 2, "gpus": "a100:4", "cpus": 32}
+NODES = {"SLURM_JOB_NODELIST": "n[3-4]"}
+
+
+def test_processes_of_several_nodes_meet_on_the_first(tmp_path, single):
+    _, (srun,), _ = play(tmp_path, single, environment=NODES, **SEVERAL)
+    assert srun.startswith("srun --kill-on-bad-exit=0 ticket run ")
+    assert srun.endswith(" --nproc 4 --device cuda --nodes 2 --rendezvous n3:20017")
+    text = (tmp_path / "job.sh").read_text()
+    for option in ("--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=32", "--gres=gpu:a100:4", "--signal=USR2@120"):
+        assert f"#SBATCH {option}\n" in text
+    assert "--ntasks=1\n" not in text
+
+
+def test_jobs_that_run_at_once_meet_at_different_ports(tmp_path, array):
+    ports = {
+        play(tmp_path, array, environment=IN_ARRAY | NODES | {"SLURM_JOB_ID": str(job)}, **SEVERAL)[1][0].split(":")[-1]
+        for job in (9999, 10000, 10001, 123456789)
+    }
+    assert ports == {"29999", "20000", "20001", "26789"}
+
+
+def test_a_job_of_several_nodes_that_stopped_in_time_goes_back_into_the_queue(tmp_path, single):
+    assert play(tmp_path, single, code=75, environment=NODES, **SEVERAL)[2] == ["scontrol requeue 17"]
 
 
 def test_the_site_decides_what_surrounds_the_work(tmp_path, single):
@@ -165,7 +201,10 @@ def test_submit_sh_submits_in_order_with_the_numbers_that_it_was_given(tmp_path)
 def test_scripts_are_good_shell(tmp_path, checker, where):
     if shutil.which(checker[0]) is None:
         pytest.skip(f"{checker[0]} is not installed")
-    there = replace(setting(tmp_path, gpus=1, modules=["cuda/12"], environment={"A": "$B/c d"}), run=Path("/r") / where)
+    there = replace(
+        setting(tmp_path, gpus=2, stages={"prune": {"nodes": 2}}, modules=["cuda/12"], environment={"A": "$B/c d"}),
+        run=Path("/r") / where,
+    )
     for name, text in scripts(list(jobs().values()), there).items():
         (tmp_path / name).write_text(text)
         done = subprocess.run([*checker, tmp_path / name], capture_output=True, text=True, check=False)

@@ -170,3 +170,22 @@ def test_a_cancelled_job_stays_cancelled_and_takes_those_that_wait_for_it_along(
     assert f"{task} CANCELLED" in ticket("status").out
     assert set(submit("--only", "dense@seed=0")) == {"dense"}
     cluster.empty()
+
+
+def test_a_job_of_two_processes_stops_in_time_and_continues(cluster, there):
+    shared = {"nproc": 2, "cpus": 2, "command": f"{sys.executable} -m ticketcli"}
+    write(there / "profile.yaml", json.dumps(PROFILE | shared))
+    ids = submit("long.epochs=150it", "--only", "long")
+    wait("no state is saved", lambda: [*there.glob("run/long/state/*.safetensors")], cluster)
+    cluster.ask("scancel", "--signal=USR2", ids["long"])
+    wait("what was stopped is not requeued", lambda: cluster.job(ids["long"])["Restarts"] == "1", cluster)
+
+    def over():
+        hurry(cluster, ids)
+        return cluster.job(ids["long"])["JobState"] == "COMPLETED"
+
+    wait("it does not end", over, cluster)
+    log = (there / "run" / ".logs" / f"long-{ids['long']}.log").read_text()
+    for word in ("2 processes begin, 1 thread each", "stopped: SIGUSR2: dense, step", "resume: dense, step"):
+        assert word in log, log
+    assert ticket("verify").code == 0

@@ -107,7 +107,7 @@ def test_a_fresh_optimiser_has_no_momentum_of_an_earlier_round():
 def test_a_loss_that_is_not_finite_stops_the_training():
     model = encoder()
     run = make_run(model, None, "10it", lr=1e30, clip=None)
-    with pytest.raises(DivergedError, match="at step 10"):
+    with pytest.raises(DivergedError, match="the loss is nan at step 2"):
         finish(train(run))
 
 

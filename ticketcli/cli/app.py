@@ -13,7 +13,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from ticketcli import __version__
 from ticketcli.cli.completion import is_completing, run_for_shell
-from ticketcli.errors import TicketError, UsageErrors
+from ticketcli.cli.endings import describe, is_traceback_wanted
+from ticketcli.launch.member import this_member
 
 PIPELINE, RUNS, FILES = "The pipeline, in order", "Runs", "Files and recipes"
 
@@ -93,31 +94,22 @@ def main() -> None:
     if is_completing():
         run_for_shell(partial(app, prog_name="ticket"))
         return
-    traceback_wanted = any(argument.startswith("-vv") for argument in sys.argv[1:])
+    member = this_member()
+    if member is not None:
+        from ticketcli.cli.membership import take_part
+
+        take_part(member, partial(app, prog_name="ticket"))
     try:
         app(prog_name="ticket")
-    except TicketError as error:
-        if traceback_wanted:
-            raise
-        leave(error)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if traceback_wanted:
+        if is_traceback_wanted():
             raise
-        hint = "the same command with -vv, and report what it prints"
-        print(f"error: unexpected {type(error).__name__}: {error}\n  try: {hint}", file=sys.stderr)
-        sys.exit(1)
-
-
-def leave(error: TicketError) -> None:
-    """Print an error to stderr and exit with its code."""
-    text = str(error)
-    word = "stopped" if error.code == 75 else "error"
-    for one in error.lines() if isinstance(error, UsageErrors) else [text]:
-        print(f"{word}: {one}", file=sys.stderr)
-    sys.exit(error.code)
+        code, text = describe(error)
+        print(text, file=sys.stderr)
+        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def _measure(recipe: str, run: Run, device: str, sources: Sources) -> tuple[Chec
     try:
         steps = plan_recipe(RecipeSource(*read_recipe(recipe)).load(), run)
         from ticketcli.estimate import estimate  # torch is loaded here, and only here
-        from ticketcli.execute import Options
+        from ticketcli.orders import Options
 
         found = estimate(steps, Options(device=device, quiet=True, sources=sources))
     except TicketError as error:

@@ -7,11 +7,15 @@ from collections.abc import Callable
 
 from ticketcli.board import mirror_finished, require_tensorboard
 from ticketcli.cli import process
+from ticketcli.cli.membership import hand_over
 from ticketcli.data.sources import Sources
 from ticketcli.errors import InputMissing, Stopped, UsageError
+from ticketcli.launch.torchrun import Several
 from ticketcli.plan import Step
 from ticketcli.stopping import StopRequest
 from ticketcli.store.run_folder import Run
+
+_ALONE = Several()
 
 
 def drive(
@@ -30,8 +34,9 @@ def drive(
     max_minutes: float | None = None,
     started: float | None = None,
     last: bool = True,
+    several: Several = _ALONE,
 ) -> None:
-    """Plan a step, and execute it unless it is fresh.
+    """Plan a step, and execute it unless it is fresh, in as many processes as are wanted.
 
     Raises:
         UsageError: an unknown `--resume`, or TensorBoard is asked for and is not installed.
@@ -50,6 +55,8 @@ def drive(
             print(text, file=sys.stderr, flush=True)
 
     step = plan()
+    if not dry_run and step.state != "waiting" and (step.state != "fresh" or resume == "never"):
+        hand_over(several, quiet=quiet)
     speak(f"{name}: {step.state}, {step.why}")
     if dry_run:
         return
@@ -61,7 +68,8 @@ def drive(
         raise InputMissing(f"'{name}' {step.why}, which is not there", where=str(run.root))
     process.share_the_machine()
     with StopRequest(max_minutes, started).listening() as stop:
-        from ticketcli.execute import Options, execute  # torch is loaded here, and only here; that takes a second
+        from ticketcli.execute import execute  # torch is loaded here, and only here; that takes a second
+        from ticketcli.orders import Options
 
         if reason := stop.reason:
             raise Stopped(f"{reason}: before {name} began", hint="the same command continues")

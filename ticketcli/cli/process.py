@@ -90,6 +90,23 @@ TensorBoardOption = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+NprocOption = Annotated[
+    int,
+    typer.Option(
+        "--nproc", min=1, help="Processes that share the work: torchrun, done for you.", rich_help_panel=_PANEL
+    ),
+]
+NodesOption = Annotated[
+    int, typer.Option("--nodes", min=1, help="Machines that --nproc is for, each given this.", rich_help_panel=_PANEL)
+]
+NodeOption = Annotated[
+    int | None,
+    typer.Option("--node", envvar="SLURM_NODEID", help="Which of the machines this is.", rich_help_panel=_PANEL),
+]
+RendezvousOption = Annotated[
+    str,
+    typer.Option("--rendezvous", metavar="HOST:PORT", help="A free port of machine 0.", rich_help_panel=_PANEL),
+]
 VerboseOption = Annotated[
     int,
     typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.", rich_help_panel=_PANEL),

@@ -18,10 +18,12 @@ from ticketcli.board import mirror_finished, require_tensorboard
 from ticketcli.cli import process
 from ticketcli.cli.completion import recipes
 from ticketcli.cli.drive import drive
+from ticketcli.cli.membership import hand_over
 from ticketcli.cli.only import asked_steps
 from ticketcli.cli.recipe_file import RecipeSource, read_recipe
 from ticketcli.data.sources import Sources
 from ticketcli.errors import UsageError
+from ticketcli.launch.torchrun import Several
 from ticketcli.plan import Step, plan_recipe, plan_step
 from ticketcli.store.run_folder import Run
 from ticketcli.units import human_seconds
@@ -57,6 +59,10 @@ def run_recipe(
         ),
     ] = None,
     break_lock: process.BreakLockOption = False,
+    nproc: process.NprocOption = 1,
+    nodes: process.NodesOption = 1,
+    node: process.NodeOption = None,
+    rendezvous: process.RendezvousOption = "",
     dry_run: process.DryRunOption = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Measure a few steps; print time, disk and memory of the rest.")
@@ -84,9 +90,14 @@ def run_recipe(
             raise UsageError("an estimate is of the whole recipe", where="--only", hint="leave --only away")
         _estimate(list(plans.values()), folder, device, Sources(data_dir, download, workers), as_json)
         return
-    folder.save_recipe(given.text, source=source, overrides=overrides or [], drops=drop or [])
     fresh = [name for name, state in states.items() if state == "fresh"]
     todo = [name for name in plans if name not in fresh or resume == "never"]
+    several = Several(nproc, nodes, node, rendezvous)
+    if todo:
+        hand_over(several, quiet=quiet)
+    elif not several.tells:
+        return
+    folder.save_recipe(given.text, source=source, overrides=overrides or [], drops=drop or [])
     if not quiet:
         print(
             f"{source}: {len(plans)} steps, {len(fresh)} fresh, {len(todo)} to do, in {run}",
@@ -149,7 +160,7 @@ def _estimate(steps: list[Step], run: Run, device: str, sources: Sources, as_jso
     """Cut every step short, and print what the whole of them will take here."""
     process.share_the_machine()
     from ticketcli.estimate import estimate  # torch is loaded here, and only here
-    from ticketcli.execute import Options
+    from ticketcli.orders import Options
     from ticketcli.report.steps import estimate_table
 
     found = estimate(steps, Options(device=device, quiet=True, sources=sources))

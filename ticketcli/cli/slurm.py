@@ -144,10 +144,11 @@ def _tell_files(files: Written, to: Path, dry: bool) -> None:
 
 
 def _tell_gpus(found: _Rendering) -> None:
-    """A step is one process, and that uses one GPU."""
-    idle = {job.stage for job in found.jobs if found.setting.profile.of(job.stage).n_gpus > 1}
+    """A process uses one GPU."""
+    asked = {job.stage: found.setting.profile.of(job.stage) for job in found.jobs}
+    idle = [stage for stage, resources in asked.items() if resources.n_gpus > resources.n_processes]
     if idle:
-        print(f"note: a step computes on one GPU; more are asked for by {', '.join(sorted(idle))}", file=sys.stderr)
+        print(f"note: a process uses one GPU; more are asked for by {', '.join(sorted(idle))}", file=sys.stderr)
 
 
 def submit(

@@ -16,6 +16,7 @@ from ticketcli.cli.completion import outputs, words
 from ticketcli.cli.drive import drive
 from ticketcli.data.sources import Sources
 from ticketcli.errors import InputMissing
+from ticketcli.launch.torchrun import Several
 from ticketcli.plan import Step, find_by_kind, make_step, plan_step, recorded_step
 from ticketcli.recipe.configs import flat_fields
 from ticketcli.recipe.strict_yaml import load_yaml
@@ -72,6 +73,7 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         *([("skip_bad", process.SkipBadOption, False)] if _BROKEN in fields else []),
         ("tensorboard", process.TensorBoardOption, False),
         ("break_lock", process.BreakLockOption, False),
+        ("nproc", process.NprocOption, 1),
         ("dry_run", process.DryRunOption, False),
         ("as_json", process.JsonOption, False),
         ("quiet", process.QuietOption, False),
@@ -168,6 +170,7 @@ def _run(
     workers: int | None,
     tensorboard: bool,
     break_lock: bool,
+    nproc: int,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -201,6 +204,7 @@ def _run(
         break_lock=break_lock,
         max_minutes=max_minutes,
         started=started,
+        several=Several(nproc),
     )
     if dry_run:
         return

@@ -30,7 +30,7 @@ class Batches:
     Args:
         images: the set, N images.
         normalization: applied after augmentation.
-        batch: images in a batch; a smaller set gives one batch with all of them.
+        batch: images in a batch; a smaller set gives one batch with all of them. Several processes share each batch.
         seed: fixes order and augmentation.
         augment: none, shift (2 pixels), crop-flip (4 pixels, mirrored at random) or resized-crop (mirrored too).
         device: where the batches are put.
@@ -48,13 +48,13 @@ class Batches:
     ) -> None:
         kind = augmentation(augment)
         order = Order(len(images.labels), batch, seed)
-        self.n, self.batch, self.per_epoch = order.n, order.batch, order.per_epoch
+        self.n, self.batch, self.per_epoch, self.share = order.n, order.batch, order.per_epoch, order.share
         self.normalization, self.order, self.device = normalization, order, device
         self.labels = images.labels.to(device)
         self._maker = _maker(images, order, kind, device)
 
     def at(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """Images float32 [B, 3, H, W], normalised, and labels int64 [B]."""
+        """Images float32 [B, 3, H, W], normalised, and labels int64 [B]: this process's part of the batch."""
         images = self._maker.at(epoch, step)
         chosen = torch.from_numpy(self.order.chosen(epoch, step)).to(self.device)
         return self.normalization.normalize(images), self.labels[chosen]

@@ -26,3 +26,7 @@ class Series(Generic[BatchT]):
 
     def __iter__(self) -> Iterator[BatchT]:
         return self.make(self.tasks)
+
+    def __getitem__(self, part: slice) -> Series[BatchT]:
+        """Some of the batches; no others are made."""
+        return Series(self.tasks[part], self.make)

@@ -27,7 +27,7 @@ class Sources:
     Attributes:
         root: the folder under which named sets, and relative paths, are looked up.
         download: whether a named set that is missing may be fetched; nothing is fetched without being asked.
-        workers: processes that decode images beside the training; 0 decodes in this one, None picks a number.
+        workers: processes that decode images beside each that trains; 0 decodes there, None picks a number.
         tell: hears of downloads and of long decoding, and may raise to stop them.
     """
 
@@ -46,7 +46,8 @@ class Sources:
         if self.workers is not None:
             return self.workers
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(cores, _MOST_WORKERS)
+        trainers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's word for those of this machine
+        return min(max(1, cores // trainers), _MOST_WORKERS)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class InstanceBatches:
     Args:
         images: the set, N images.
         normalization: applied to the pixels on the device; what surrounds an image is zero afterwards.
-        batch: images in a batch; a smaller set gives one batch with all of them.
+        batch: images in a batch; a smaller set gives one batch with all of them. Several processes share each batch.
         seed: fixes order and augmentation.
         short_sides: pixels; each image's shorter side becomes one of these.
         long_side: pixels; an image whose longer side would pass it is made as large as it allows.
@@ -65,15 +65,15 @@ class InstanceBatches:
         if not images.pictures:
             raise UsageError("there are no images to train on", where="data")
         order = Order(len(images.pictures), batch, seed)
-        self.n, self.batch, self.per_epoch = order.n, order.batch, order.per_epoch
+        self.n, self.batch, self.per_epoch, self.share = order.n, order.batch, order.per_epoch, order.share
         self.normalization, self.order, self.device = normalization, order, device
-        here = _few(images, self.batch, max(short_sides))
+        here = _few(images, order.stop - order.start, max(short_sides))
         work = _Training(images, order, short_sides, long_side, mirrored=mirrored, masks=masks, remember=here)
         n_workers = 0 if here else images.sources.n_workers
         self._stream = Stream(work, self.per_epoch, n_workers, pinned=device.type == "cuda")
 
     def at(self, epoch: int, step: int) -> Shown:
-        """The batch, on the device."""
+        """What this process has of the batch, on the device."""
         return unpack(self._stream.at(epoch, step), self.normalization, self.device)
 
     def close(self) -> None:

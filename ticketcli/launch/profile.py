@@ -86,9 +86,11 @@ class Resources(Config):
     qos: Word | None = Field(None, description="quality of service")
     constraint: Word | None = Field(None, description="features that a node must have")
     time: Annotated[str, BeforeValidator(clock)] | None = Field(None, description="wall time, such as 4h")
-    gpus: Annotated[int | str, BeforeValidator(_gpus)] | None = Field(None, description="GPUs of a job; 0 for none")
-    cpus: int | None = Field(None, ge=1, description="CPU cores of a job")
-    mem: Annotated[str, BeforeValidator(_memory)] | None = Field(None, description="memory of a job, such as 32G")
+    gpus: Annotated[int | str, BeforeValidator(_gpus)] | None = Field(None, description="GPUs of a node; 0 for none")
+    cpus: int | None = Field(None, ge=1, description="CPU cores of a node")
+    mem: Annotated[str, BeforeValidator(_memory)] | None = Field(None, description="memory of a node, such as 32G")
+    nodes: int | None = Field(None, ge=1, description="nodes of a job, for stages that can be shared")
+    nproc: int | None = Field(None, ge=1, description="processes of a node that share a stage; absent, one a GPU")
     sbatch: Annotated[tuple[str, ...], BeforeValidator(_options)] = Field((), description="further options of sbatch")
 
     @property
@@ -96,7 +98,18 @@ class Resources(Config):
         """How many GPUs a job has, of whatever type."""
         return int(str(self.gpus or 0).rpartition(":")[2])
 
+    @property
+    def n_processes(self) -> int:
+        """How many processes share the work on each node."""
+        return self.nproc or max(1, self.n_gpus)
 
+    @property
+    def n_nodes(self) -> int:
+        """How many nodes share the work."""
+        return self.nodes or 1
+
+
+_LONE = {"nodes": 1, "nproc": 1}
 _DEFAULTS: dict[str, Any] = {"time": "04:00:00", "gpus": 1, "cpus": 4}
 
 
@@ -123,7 +136,8 @@ class Profile(Resources):
         common = {key: getattr(self, key) for key in Resources.model_fields}
         own = self.stages.get(stage, Resources())
         said = {key: value for key, value in own if value is not None and key in own.model_fields_set}
-        return Resources.model_construct(**_DEFAULTS | {k: v for k, v in common.items() if v is not None} | said)
+        lone = {} if STAGES[stage].is_shared else _LONE
+        return Resources.model_construct(**_DEFAULTS | {k: v for k, v in common.items() if v is not None} | said | lone)
 
 
 def load_profile(path: Path | None) -> Profile:

@@ -86,8 +86,8 @@ def _options(job: Job, setting: Setting, asked: Resources) -> list[str]:
         "partition": asked.partition,
         "qos": asked.qos,
         "constraint": asked.constraint,
-        "nodes": 1,
-        "ntasks": 1,
+        "nodes": asked.n_nodes,
+        **({"ntasks": 1} if asked.n_nodes == 1 else {"ntasks-per-node": 1}),
         "cpus-per-task": asked.cpus,
         "gres": f"gpu:{asked.gpus}" if asked.n_gpus else None,
         "mem": asked.mem,
@@ -109,7 +109,8 @@ def _quoted(text: str) -> str:
 
 
 def _surroundings(profile: Profile, asked: Resources) -> list[str]:
-    threads = {"OMP_NUM_THREADS": str(asked.cpus)}  # bytes are promised for equal thread counts
+    each = max(1, (asked.cpus or 1) // asked.n_processes)
+    threads = {"OMP_NUM_THREADS": str(each)}  # bytes are promised for equal thread counts
     lines = [f"module load {' '.join(profile.modules)}"] if profile.modules else []
     lines += [profile.setup.rstrip("\n")] if profile.setup.strip() else []
     lines += [f"export {name}={_expanding(value)}" for name, value in (threads | profile.environment).items()]
@@ -131,21 +132,32 @@ def _table(job: Job) -> list[str]:
 
 
 def _start(job: Job, setting: Setting, asked: Resources) -> str:
-    """The line that does the work: one process."""
-    profile = setting.profile
+    """The lines that do the work: one process on each node, which starts those that share it there."""
+    profile, nodes = setting.profile, asked.n_nodes
+    srun = "srun" if nodes == 1 else "srun --kill-on-bad-exit=0"  # the first that is done must not end the others
     first = next(iter(job.tasks.values()))
     only = '"${only[SLURM_ARRAY_TASK_ID]}"' if job.is_array else shlex.quote(first.only)
     lines = [
-        " ".join(part for part in ("srun", profile.srun, profile.command or own_command()) if part),
+        " ".join(part for part in (srun, profile.srun, profile.command or own_command()) if part),
         f"run {shlex.quote(setting.words[0])}",
         *([shlex.join(setting.words[1:])] if setting.words[1:] else []),
         f"--run {shlex.quote(str(setting.run))} --only {only}",
     ]
-    flags = ["--device", "cuda"] if asked.n_gpus else []  # on a node whose GPU is lost it fails at once
+    flags = [] if nodes == asked.n_processes == 1 else ["--nproc", str(asked.n_processes)]
+    flags += ["--device", "cuda"] if asked.n_gpus else []  # on a node whose GPU is lost it fails at once
     flags += ["--data-dir", str(setting.data_dir)] if setting.data_dir is not None else []
     flags += profile.arguments
     lines += [shlex.join(flags)] if flags else []
-    return " \\\n  ".join(lines) + " || code=$?"
+    lines += [f'--nodes {nodes} --rendezvous "$first:$port"'] if nodes > 1 else []
+    return (_MEETING if nodes > 1 else "") + " \\\n  ".join(lines) + " || code=$?"
+
+
+_MEETING = """
+# Where the processes of all nodes meet; a port for each job, below those that systems give to connections.
+read -r first < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+port=$((20000 + SLURM_JOB_ID % 10000))
+
+"""
 
 
 def own_command() -> str:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ticketcli.events import Pause
 from ticketcli.tensors.modes import evaluating
+from ticketcli.tensors.turns import Batches, in_turns
 
 _FLOOR = 1e-10  # a perfect image counts 100 dB
 Batch = tuple[Tensor, Tensor]
-
-
-class Batches(Protocol):
-    """Images [N, 3, H, W] in normalised units and labels [N], batch by batch, and how many batches there are."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Batch]: ...
 
 
 @dataclass(frozen=True)
@@ -41,33 +34,49 @@ class Rebuild:
 
 @torch.no_grad()
 def quality(
-    encoder: Any, batches: Batches, rebuild: Rebuild | None = None, *, labelled: bool = True, what: str = "measuring"
+    encoder: Any,
+    batches: Batches[Batch],
+    rebuild: Rebuild | None = None,
+    *,
+    labelled: bool = True,
+    what: str = "measuring",
 ) -> Generator[Pause, None, dict[str, Any]]:
     """Measure an encoder, in eval mode (every module's mode is restored, errors or not), each image seen once.
 
-    Yields a pause after every batch, called `what`.
+    Yields pauses between the batches, called `what`; several processes take them in turns.
+
+    Args:
+        encoder: with taps and logits.
+        batches: images [N, 3, H, W] in normalised units and labels [N].
+        rebuild: how to judge a reconstruction; None measures none.
+        labelled: whether the labels mean something to this encoder.
+        what: for people.
 
     Returns:
         n; of labelled images top1 in [0, 1] and correct; with `rebuild` also psnr (dB, with hints) and
         psnr_without_hints (t = 0, which exposes a decoder that lives on its hints): means over images of the PSNR,
         both images clipped to [0, 1].
     """
-    correct = n = 0
-    decibels = {"psnr": 0.0, "psnr_without_hints": 0.0}
+
+    def measure(batch: Batch) -> tuple[int, int, list[float]]:
+        """Images, right ones among them, and the sums of decibels with and without hints."""
+        images, labels = batch
+        taps, logits = encoder.taps_and_logits(images)
+        correct, decibels = int((logits.argmax(dim=1) == labels).sum()), []
+        if rebuild is not None:
+            wanted = rebuild.denormalize(images).clamp(0, 1)
+            for t in (rebuild.t, 0.0):
+                error = (rebuild.denormalize(rebuild.decoder(taps, t=t)).clamp(0, 1) - wanted).square()
+                decibels.append(float(_decibels(error.mean(dim=(1, 2, 3))).sum()))
+        return len(labels), correct, decibels
+
     with evaluating(encoder) if rebuild is None else evaluating(encoder, rebuild.decoder):
-        for done, (images, labels) in enumerate(batches, 1):
-            taps, logits = encoder.taps_and_logits(images)
-            correct += int((logits.argmax(dim=1) == labels).sum())
-            n += len(labels)
-            if rebuild is not None:
-                wanted = rebuild.denormalize(images).clamp(0, 1)
-                for name, t in (("psnr", rebuild.t), ("psnr_without_hints", 0.0)):
-                    error = (rebuild.denormalize(rebuild.decoder(taps, t=t)).clamp(0, 1) - wanted).square()
-                    decibels[name] += float(_decibels(error.mean(dim=(1, 2, 3))).sum())
-            yield Pause(what, done, len(batches))
+        parts = yield from in_turns(batches, measure, what)
+    n, correct = sum(part[0] for part in parts), sum(part[1] for part in parts)
     found: dict[str, Any] = {"top1": correct / n, "correct": correct, "n": n} if labelled else {"n": n}
     if rebuild is not None:
-        found |= {name: total / n for name, total in decibels.items()}
+        for place, name in enumerate(("psnr", "psnr_without_hints")):
+            found[name] = sum(part[2][place] for part in parts) / n
     return found
 
 

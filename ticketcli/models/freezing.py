@@ -55,6 +55,17 @@ def freeze_parts(
     return tuple(still.values())
 
 
+def freeze_untapped(encoder: Encoder, *, image_size: int) -> None:
+    """Take the gradients from the parameters that no tap depends on, such as the classifier's.
+
+    For a loss that reads taps alone: it never moves these, and processes that train together must not wait for them.
+    """
+    known = set[str]().union(*(_behind(encoder, tap, image_size) for tap in encoder.tap_names))
+    for name, parameter in encoder.named_parameters():
+        if name not in known:
+            parameter.requires_grad_(False)
+
+
 def frozen_in_words(encoder: Encoder) -> str:
     """What is frozen, for people: `conv1, layer1, all BatchNorm`, or `nothing`."""
     fixed = {name for name, parameter in encoder.named_parameters() if not parameter.requires_grad}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Callable, Generator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -19,8 +21,9 @@ from ticketcli.models.architectures import build_encoder
 from ticketcli.models.decoder import Decoder, build_decoder
 from ticketcli.models.encoder import Encoder
 from ticketcli.recipe.configs import Data, StageConfig
-from ticketcli.stage import Unit
+from ticketcli.stage import StageSpec, Unit
 from ticketcli.tensors.files import load_into
+from ticketcli.tensors.ranks import one_first
 from ticketcli.training.yields import Loaded, State
 
 ConfigT = TypeVar("ConfigT", bound=StageConfig)
@@ -57,6 +60,13 @@ class Job(Generic[ConfigT]):
         return self.resume if unit == self.todo[0] else None
 
 
+def runner_of(spec: StageSpec) -> Callable[[Job[Any]], Generator[Any, None, None]]:
+    """The generator function of a stage, its module loaded now."""
+    module, _, name = spec.runner.partition(":")
+    runner: Callable[[Job[Any]], Generator[Any, None, None]] = getattr(importlib.import_module(module), name)
+    return runner
+
+
 def splits_of(
     job: Job[Any],
     data: Data,
@@ -75,11 +85,12 @@ def splits_of(
     Raises:
         UsageError: the images are of many objects, and the stage is not one for `outlined` ones.
     """
-    splits = load_splits(
-        data.name, classes=data.classes, per_class=data.per_class, seed=job.config.seed, image_size=image_size,
-        validation=data.validation, split_seed=data.split_seed, broken=data.broken, sources=job.sources,
-        images=data.images,
-    )  # fmt: skip
+    with one_first() if job.sources.download else nullcontext():
+        splits = load_splits(
+            data.name, classes=data.classes, per_class=data.per_class, seed=job.config.seed, image_size=image_size,
+            validation=data.validation, split_seed=data.split_seed, broken=data.broken, sources=job.sources,
+            images=data.images,
+        )  # fmt: skip
     if isinstance(splits.train, InstanceSet) and not outlined:
         hint = "such sets are for 'ticket transfer' with task: semantic, detection or segmentation"
         raise UsageError("these are images of several objects, not of one class", where="data.name", hint=hint)

@@ -28,8 +28,8 @@ class Objective:
     - ``feat``: the mean over taps of the squared distance to theta_pre's taps, each relative to their mean square, so
       that deep and shallow taps count alike. No labels and no decoder. Source: this project's; after FitNets (2015).
 
-    With ``target: placebo`` the decoder is asked for another image of the batch: as large a gradient with nothing to
-    learn from it, which is the control of what reconstruction adds.
+    With ``target: placebo`` the decoder is asked for another image of the batch, or of the process's part of it: as
+    large a gradient with nothing to learn from it, which is the control of what reconstruction adds.
 
     Args:
         config: names the loss.
@@ -87,9 +87,16 @@ class Objective:
         return torch.stack(distances).mean()
 
     def gradient_ratio(
-        self, weights: Mapping[str, nn.Parameter], mask: Mask, batches: Iterable[tuple[Tensor, Tensor]]
+        self,
+        weights: Mapping[str, nn.Parameter],
+        mask: Mask,
+        batches: Iterable[tuple[Tensor, Tensor]],
+        *,
+        share: float = 1.0,
     ) -> float | None:
         """The gradients of lambda * L_rec over those of L_class, on the first few batches.
+
+        `share` is this process's part of each batch: all processes get what the whole batches give.
 
         None where the loss has not both, or the classification has no gradient.
         """
@@ -101,5 +108,5 @@ class Objective:
             return parts["class"], self.config.lambda_ * parts["rec"]
 
         few = (batch for _, batch in zip(range(_RATIO_BATCHES), batches, strict=False))
-        ratio = gradient_ratio(self.model, weights, mask, losses, few)
+        ratio = gradient_ratio(self.model, weights, mask, losses, few, share=share)
         return ratio if math.isfinite(ratio) else None

@@ -19,6 +19,7 @@ from ticketcli.models.architectures import prunable
 from ticketcli.models.cost import parameters
 from ticketcli.models.decoder import Decoder
 from ticketcli.models.encoder import Encoder
+from ticketcli.models.freezing import freeze_untapped
 from ticketcli.recipe.configs import Data, PruneConfig
 from ticketcli.stage import Unit, round_name
 from ticketcli.stages.job import (
@@ -32,9 +33,11 @@ from ticketcli.stages.job import (
     splits_of,
 )
 from ticketcli.stages.objective import Objective
+from ticketcli.store.codec import mask_digest
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of, load_into
 from ticketcli.tensors.masking import MaskedWeights
+from ticketcli.tensors.ranks import require_equal
 from ticketcli.training.feeds import training_batches
 from ticketcli.training.loop import Run, learning_rate, train
 from ticketcli.training.recalibrate import calibration_batches, recalibrate
@@ -82,6 +85,8 @@ class _Rounds:
         check_seedable(self.splits, what="prune.data")
         self.model: Encoder = encoder_from(source, self.device)
         self.weights = prunable(self.model, self.config.prunable)
+        if not self.config.needs_labels:
+            freeze_untapped(self.model, image_size=int(source.about["image_size"]))
         self.decoder: Decoder | None = None
         self.t = 0.0
         if "decoder" in job.inputs:
@@ -246,7 +251,7 @@ class _Rounds:
         return config.model_copy(update={"lr": last, "milestones": ()})
 
     def _select(self, mask: Mask, number: int) -> Selection:
-        """What round `number` leaves of `mask`, judged by the present weights."""
+        """What round `number` leaves of `mask`, judged by the present weights; every process makes and compares it."""
         config = self.config
         like = self.job.series["like"][str(number)].mask if "like" in self.job.series else None
         like = self.job.inputs["like"].mask if "like" in self.job.inputs else like
@@ -266,6 +271,7 @@ class _Rounds:
                 f"internal error: {config.criterion} kept {selection.mask.kept} weights where {kept} "
                 "were asked for, or revived one", where=f"round {number}", hint="please report this"
             )  # fmt: skip
+        require_equal(mask_digest(selection.mask), f"the mask of round {number}")
         return selection
 
     # ------------------------------------------------------------------ measurements
@@ -294,7 +300,7 @@ class _Rounds:
     def _ratio(self, batches: Batches) -> float | None:
         """The gradients of lambda * L_rec over those of L_class, on the first batches of a round."""
         first = (batches.at(0, step) for step in range(batches.per_epoch))
-        return self.objective.gradient_ratio(self.weights, self.mask, first)
+        return self.objective.gradient_ratio(self.weights, self.mask, first, share=batches.share)
 
     def _healed(self) -> Generator[Yield, None, dict[str, Any]]:
         """The network as it was trained under the present mask."""

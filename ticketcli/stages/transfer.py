@@ -10,7 +10,7 @@ from ticketcli.events import Note
 from ticketcli.models.architectures import build_encoder, masked_parameters
 from ticketcli.models.cost import cost_of, in_words, parameters
 from ticketcli.models.encoder import Encoder
-from ticketcli.models.freezing import freeze_parts
+from ticketcli.models.freezing import freeze_parts, freeze_untapped
 from ticketcli.models.stem import FORMS, STEM, Form, choose_form, restem
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.stages.job import Job, check_seedable, data_of, splits_of
@@ -49,6 +49,8 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
     norms: Literal["frozen", "train"] = "frozen" if config.freezes_batchnorm else "train"
     still = freeze_parts(encoder, config.frozen_part, norms, image_size=head.side)
     model = task.build(encoder, head, seed=config.seed).to(device)
+    if config.task != "classification":
+        freeze_untapped(encoder, image_size=head.side)
     cost["parameters"] = parameters(model)
     sparsity = mask.sparsity if mask is not None else 0.0
     yield Note(

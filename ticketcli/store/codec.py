@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from ticketcli.canon import canonical
 from ticketcli.errors import CorruptError
 from ticketcli.store.mask import Mask
 from ticketcli.store.tensorfile import METADATA_KEY, check_bytes, read_header, write_tensors
@@ -21,6 +23,14 @@ KIND = "mask"
 def pack(mask: Mask) -> dict[str, NDArray[np.uint8]]:
     """Name -> ceil(n / 8) bytes. Unused bits of the last byte are 0."""
     return {name: np.packbits(array.reshape(-1), bitorder="little") for name, array in mask.items()}
+
+
+def mask_digest(mask: Mask) -> str:
+    """The sha256 of which weights live, names and shapes included, as 64 hex digits."""
+    sha = hashlib.sha256(canonical({name: list(shape) for name, shape in mask.shapes.items()}).encode())
+    for data in pack(mask).values():
+        sha.update(data.tobytes())
+    return sha.hexdigest()
 
 
 def unpack(packed: dict[str, NDArray[np.uint8]], shapes: dict[str, tuple[int, ...]]) -> Mask:

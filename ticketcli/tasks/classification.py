@@ -21,7 +21,8 @@ from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.tasks.task import Head, Judgement
 from ticketcli.tensors.seeds import generator
 from ticketcli.training.feeds import training_batches
-from ticketcli.training.loop import Feed, Loss
+from ticketcli.training.loop import Feed
+from ticketcli.training.replicas import Loss
 
 
 class Classification:

@@ -23,7 +23,9 @@ from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.tasks.pixels import PixelFeed, has_maps, objects_of, require_outlines, test_side, tested
 from ticketcli.tasks.task import Head, Judgement
 from ticketcli.tensors.modes import evaluating
-from ticketcli.training.loop import Feed, Loss
+from ticketcli.tensors.turns import in_turns
+from ticketcli.training.loop import Feed
+from ticketcli.training.replicas import Loss
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,18 @@ class Detection:
         results: list[dict[str, Any]] = []
         scores = [0.0] * len(images.pictures)
         views = tested(images, normalization, head, device, batch=batch, masks=False)
+
+        def measure(shown: Shown) -> list[tuple[int, list[dict[str, Any]], float]]:
+            originals = [images.pictures[index] for index in shown.indices]
+            found = cast(Rcnn, model).find(shown, [(one.height, one.width) for one in originals])
+            each = zip(shown.indices, originals, found, strict=True)
+            return [(k, results_of(one, boxes, images.category_ids), match(one, boxes).f1) for k, one, boxes in each]
+
         with evaluating(model):
-            for done, shown in enumerate(views, 1):
-                originals = [images.pictures[index] for index in shown.indices]
-                sizes = [(one.height, one.width) for one in originals]
-                for index, picture, found in zip(
-                    shown.indices, originals, cast(Rcnn, model).find(shown, sizes), strict=True
-                ):
-                    results += results_of(picture, found, images.category_ids)
-                    scores[index] = match(picture, found).f1
-                yield Pause(what, done, len(views))
+            for part in (yield from in_turns(views, measure, what)):
+                for index, entries, score in part:
+                    results += entries
+                    scores[index] = score
         kinds: tuple[Kind, ...] = ("bbox", "segm") if self.masks else ("bbox",)
         metrics = average_precision(images.pictures, images.class_names, images.category_ids, results, kinds)
         return Judgement({**metrics, "n": len(scores)}, tuple(scores), results)

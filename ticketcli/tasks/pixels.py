@@ -14,6 +14,7 @@ from ticketcli.data.views import InstanceBatches, views_in_order
 from ticketcli.errors import UsageError
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.tasks.task import Head
+from ticketcli.tensors import ranks
 from ticketcli.tensors.seeds import derive
 from ticketcli.training.feeds import order_seed
 
@@ -74,11 +75,12 @@ class PixelFeed:
             masks=masks,
             device=device,
         )
-        self.batch, self.per_epoch = self.batches.batch, self.batches.per_epoch
+        self.batch, self.per_epoch, self.share = self.batches.batch, self.batches.per_epoch, self.batches.share
+        self.part = (ranks.rank(),) if ranks.rank() else ()  # processes draw differently for their parts of a batch
 
     def at(self, epoch: int, step: int) -> tuple[Shown, int]:
-        """The batch, and its number."""
-        return self.batches.at(epoch, step), derive(self.seed, "step", epoch, step)
+        """What this process has of the batch, and its number."""
+        return self.batches.at(epoch, step), derive(self.seed, "step", epoch, step, *self.part)
 
     def close(self) -> None:
         """End the workers."""

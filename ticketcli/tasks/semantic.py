@@ -22,8 +22,11 @@ from ticketcli.overlays.sheet import Entry, Row
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.tasks.pixels import PixelFeed, has_maps, name_of, objects_of, require_outlines, test_side, tested
 from ticketcli.tasks.task import Head, Judgement
+from ticketcli.tensors import ranks
 from ticketcli.tensors.modes import evaluating
-from ticketcli.training.loop import Feed, Loss
+from ticketcli.tensors.turns import in_turns
+from ticketcli.training.loop import Feed
+from ticketcli.training.replicas import Loss
 
 _BOUNDARY = ("background", "interior", "boundary")
 
@@ -83,7 +86,7 @@ class Semantic:
         def loss(shown: Shown, _draw: int) -> dict[str, Tensor]:
             wanted = batch_of_maps(shown, _regions(head))
             total = F.cross_entropy(model(shown.images), wanted, ignore_index=IGNORED, reduction="sum")
-            return {"loss": total / (wanted != IGNORED).sum().clamp_min(1)}  # a batch may have nothing that counts
+            return {"loss": total / _counting(wanted).clamp_min(1)}  # a batch may have nothing that counts
 
         return loss
 
@@ -96,14 +99,19 @@ class Semantic:
         assert isinstance(images, InstanceSet)
         total, scores = Confusion(len(head.class_names)), [0.0] * len(images.pictures)
         views = tested(images, normalization, head, device, batch=batch, masks=True)
+
+        def measure(shown: Shown) -> list[tuple[int, float]]:
+            wanted = batch_of_maps(shown, _regions(head))
+            predicted = model(shown.images).argmax(dim=1)
+            total.update(predicted, wanted)
+            each = zip(shown.indices, predicted.cpu(), wanted.cpu(), strict=True)
+            return [(index, image_miou(found, there, len(head.class_names))) for index, found, there in each]
+
         with evaluating(model):
-            for done, shown in enumerate(views, 1):
-                wanted = batch_of_maps(shown, _regions(head))
-                predicted = model(shown.images).argmax(dim=1)
-                total.update(predicted, wanted)
-                for index, found, there in zip(shown.indices, predicted.cpu(), wanted.cpu(), strict=True):
-                    scores[index] = image_miou(found, there, len(head.class_names))
-                yield Pause(what, done, len(views))
+            for part in (yield from in_turns(views, measure, what)):
+                for index, score in part:
+                    scores[index] = score
+        ranks.add_up([total.counts])
         return Judgement({**total.measures(head.class_names), "images": len(scores)}, tuple(scores))
 
     @torch.no_grad()
@@ -126,6 +134,18 @@ class Semantic:
                 name = name_of(images.pictures[index])
                 rows[index] = semantic_row(name, image, wanted, found, len(head.class_names), side)
         return [rows[index] for index in sorted(rows)], legend(maps, head.class_names)
+
+
+def _counting(wanted: Tensor) -> Tensor:
+    """How many pixels count: as many as if the images of all processes had as many each, so that the loss of a part of
+    a batch, weighted by its images, adds up to the mean over the batch's pixels.
+    """
+    counts = (wanted != IGNORED).sum()
+    if ranks.world() == 1:
+        return counts
+    of_batch = torch.stack([counts, counts.new_tensor(len(wanted))])
+    ranks.add_up([of_batch])
+    return of_batch[0] * len(wanted) / of_batch[1]
 
 
 def _regions(head: Head) -> MapKind:

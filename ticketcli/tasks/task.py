@@ -15,7 +15,8 @@ from ticketcli.events import Pause
 from ticketcli.models.encoder import Encoder
 from ticketcli.overlays.sheet import Entry, Row
 from ticketcli.recipe.transfer_config import TransferConfig
-from ticketcli.training.loop import Feed, Loss
+from ticketcli.training.loop import Feed
+from ticketcli.training.replicas import Loss
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ticketcli.store.mask import Mask
+from ticketcli.tensors import ranks
 
 Losses = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -19,6 +20,8 @@ def gradient_ratio(
     mask: Mask,
     losses: Losses,
     batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    share: float = 1.0,
 ) -> float:
     """The norm of the second loss's gradient over that of the first's, in the living weights of `parameters`.
 
@@ -30,7 +33,8 @@ def gradient_ratio(
         parameters: the encoder's prunable weights, by name.
         mask: which of them live; the others are not moved by any gradient and do not count.
         losses: images [N,3,H,W], labels [N] -> (L_class, lambda * L_rec), two scalars.
-        batches: a few training batches.
+        batches: a few training batches; of several processes each has its part of them.
+        share: this process's part of each.
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     was_training = model.training
@@ -43,11 +47,12 @@ def gradient_ratio(
             gradients = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
             for slot, gradient in zip(total, gradients, strict=True):
                 if gradient is not None:
-                    slot += gradient
+                    slot += gradient if share == 1 else gradient * share
     model.train(was_training)
     with torch.no_grad():
         for name, buffer in model.named_buffers():
             buffer.copy_(buffers[name])
+    ranks.add_up(slot for total in sums for slot in total)
     first, second = (
         math.sqrt(sum(float(slot[alive].double().square().sum()) for slot, alive in zip(total, living, strict=True)))
         for total in sums

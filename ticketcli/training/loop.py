@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,18 +10,19 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ticketcli.errors import CorruptError, DivergedError
+from ticketcli.errors import CorruptError
 from ticketcli.events import Progress
 from ticketcli.recipe.configs import Training
 from ticketcli.store.codec import pack, unpack
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of, load_into
 from ticketcli.tensors.masking import MaskedWeights
+from ticketcli.training.divergence import gradient_norm, require_finite, require_finite_values
+from ticketcli.training.replicas import Loss, Replica
 from ticketcli.training.yields import Snapshot, State
 from ticketcli.units import Duration
 
 Kept = dict[str, dict[str, Tensor]]
-Loss = Callable[..., dict[str, Tensor]]
 _LOOK_EVERY = 10
 
 
@@ -35,10 +35,14 @@ class Feed(Protocol):
 
     @property
     def batch(self) -> int:
-        """Images in each."""
+        """Images in each, over all processes."""
+
+    @property
+    def share(self) -> float:
+        """What part of each this process has; 1 if it is alone."""
 
     def at(self, epoch: int, step: int) -> tuple[Any, ...]:
-        """What the loss is called with."""
+        """What the loss is called with: this process's part."""
 
     def close(self) -> None:
         """End the workers, if there are any."""
@@ -51,7 +55,8 @@ class Run:
     Attributes:
         what: what people see, such as "round 3/11, finetune".
         model: the network that learns; `modules` beside it stay as they are.
-        loss: a batch, such as images [N,3,H,W] and labels [N] -> named scalars; "loss" is what is minimised.
+        loss: a batch, such as images [N,3,H,W] and labels [N] -> named scalars, means over it; "loss" is what is
+            minimised. Where there are several processes it touches every parameter that learns.
         batches: the training images.
         config: the optimiser's settings.
         length: how long.
@@ -108,7 +113,8 @@ def train(
 
     Gradients are masked before they are clipped and before the optimiser sees them, so neither momentum nor decay
     can move a masked weight and the clipped norm is that of the living ones. Where the mask shrinks on the way, the
-    optimiser's state of the fallen weights is zeroed in the same step: momentum cannot revive them.
+    optimiser's state of the fallen weights is zeroed in the same step: momentum cannot revive them. Several processes
+    train as one, each on its part of every batch.
 
     Args:
         run: what to train and how.
@@ -119,7 +125,8 @@ def train(
         (as the generator's value) the weights kept on the way by name, and the last mask.
 
     Raises:
-        DivergedError: the loss is not finite.
+        DivergedError: a loss, a gradient or a weight is not finite; the step is not taken.
+        PeerLost: another process of this run has ended.
         CorruptError: the state belongs to another mask.
     """
     keep = keep or {}
@@ -140,28 +147,22 @@ def train(
     run.model.train()
     for part in run.still:
         part.eval()
-    values: dict[str, float] = {}
+    replica, values = Replica(run.model, run.loss, run.batches.share), dict[str, float]()
     while iteration < total:
         epoch, step = divmod(iteration, per_epoch)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(run.config, iteration, per_epoch)
-        losses = run.loss(*run.batches.at(epoch, step))
+        losses = replica.losses(run.batches.at(epoch, step))
         optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        replica.backward(losses["loss"])
         if masked is not None:
             masked.mask_gradients()
-        if run.config.clip is not None:
-            nn.utils.clip_grad_norm_(parameters, run.config.clip)
-        optimizer.step()
+        norm = gradient_norm(parameters, run.config.clip)
         iteration += 1
+        require_finite(losses["loss"], norm, where=run.what, step=iteration)
+        optimizer.step()
         if iteration % _LOOK_EVERY == 0 or iteration == total:
-            values = {name: float(value.detach()) for name, value in losses.items()}
-            if not math.isfinite(values["loss"]):
-                raise DivergedError(
-                    f"the loss is {values['loss']} at step {iteration}",
-                    where=run.what,
-                    hint="lower lr, or clip the gradients (clip: 1.0)",
-                )
+            values = replica.means(losses)
         if iteration in keep:
             kept[keep[iteration]] = copy_of(run.model)
         if run.shrink is not None and mask is not None and masked is not None:
@@ -172,6 +173,8 @@ def train(
         yield Progress(run.what, iteration, total, values, run.batches.batch)
         yield Snapshot(partial(_capture, run, optimizer, iteration, kept, mask), last=iteration == total)
     run.batches.close()  # processes that decode images are not kept for what comes after
+    replica.settle()
+    require_finite_values(run.model.state_dict().values(), where=run.what, step=iteration)
     if masked is not None:
         masked.require_masked()
     return Trained(kept, mask)
@@ -179,6 +182,8 @@ def train(
 
 def _capture(run: Run, optimizer: torch.optim.Optimizer, iteration: int, kept: Kept, mask: Mask | None) -> State:
     packed = {} if mask is None else pack(mask)
+    slots = (value for slot in optimizer.state.values() for value in slot.values())
+    require_finite_values([*run.model.state_dict().values(), *slots], where=run.what, step=iteration)
     return {
         "iteration": iteration,
         "model": copy_of(run.model),

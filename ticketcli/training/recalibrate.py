@@ -12,8 +12,8 @@ from ticketcli.data.batches import in_order
 from ticketcli.data.images import Splits
 from ticketcli.data.series import Series
 from ticketcli.events import Pause
-from ticketcli.metrics.quality import Batches
 from ticketcli.tensors.modes import evaluating
+from ticketcli.tensors.turns import Batches
 
 _BATCH = 128
 
@@ -26,10 +26,10 @@ def calibration_batches(splits: Splits, n_images: int, device: torch.device) -> 
 
 
 @torch.no_grad()
-def recalibrate(model: nn.Module, batches: Batches) -> Generator[Pause, None, None]:
+def recalibrate(model: nn.Module, batches: Batches[tuple[Tensor, Tensor]]) -> Generator[Pause, None, None]:
     """Replace every BatchNorm's running mean and variance by the plain average over `batches`; nothing else changes.
 
-    Yields a pause after every batch.
+    Yields a pause after every batch. Several processes all see every batch, and so come to the same statistics.
 
     Source: the statistics are theta_pre's, the activations are the masked network's (design decision; measured
     elsewhere at 79 % sparsity as 36 % accuracy without and 60 % with).

@@ -21,7 +21,8 @@ from ticketcli.data.sets import load_splits
 from ticketcli.models.architectures import build_encoder
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.tasks.table import TASKS
-from ticketcli.training.loop import Feed, Loss, build_optimizer, train
+from ticketcli.training.gradient_ratio import Loss
+from ticketcli.training.loop import Feed, build_optimizer, train
 from ticketcli.training.loop import Run as Training
 from ticketcli.units import Duration
 

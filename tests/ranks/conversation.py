@@ -1,0 +1,88 @@
+"""What two processes do together for `test_conversation.py`: each leaves what it found in FOLDER/RANK.pt."""
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from tests.ranks.exercises import exercises, refused, small_run
+from tests.stages.small_job import prune_job
+from ticketcli.data.order import Order
+from ticketcli.data.sources import Sources
+from ticketcli.errors import CorruptError, TicketError
+from ticketcli.machine import environment, pick_device
+from ticketcli.stages.prune import _Rounds
+from ticketcli.tensors import ranks
+from ticketcli.training.loop import train
+
+
+def agreement(rank):
+    value, norm = torch.tensor([float(rank), 1.0]), torch.nn.BatchNorm1d(2)
+    ranks.add_up([value])
+    norm.running_mean.fill_(7.0 + rank)
+    ranks.copy_buffers(norm)
+    return {
+        "any": [ranks.any_of(False), ranks.any_of(rank == 1)],
+        "agreed": [ranks.agreed(""), ranks.agreed("SIGTERM" if rank == 1 else "")],
+        "told": ranks.told(f"of {rank}"),
+        "gathered": ranks.gathered(f"of {rank}"),
+        "sum": value.tolist(),
+        "mean": norm.running_mean.tolist(),
+        "alike": refused(lambda: ranks.require_equal("same", "the mask of round 3")),
+    }
+
+
+def slices():
+    order = Order(11, 5, seed=3)
+    return {
+        "chosen": [order.chosen(epoch, step).tolist() for epoch in (0, 1) for step in (0, 1)],
+        "share": order.share,
+        "too small": refused(lambda: Order(10, 1, seed=0)),
+    }
+
+
+def differing_masks(rank):
+    """One process has other weights than the other, as a fault of its memory would leave them."""
+    rounds = _Rounds(prune_job(loss="cls"))
+    if rank == 1:
+        rounds.model.layer2[0].conv1.weight.data.mul_(100)
+    return refused(lambda: rounds._select(rounds.mask, 4))
+
+
+def last_words(rank):
+    """Process 1 meets a damaged image in the second step: each one's code and words, and how long the other waited."""
+    run, steps = small_run(batch=15, length="9it", still=False), []
+
+    def loss(images, labels):
+        steps.append(time.monotonic())
+        if rank == 1 and len(steps) == 2:
+            raise CorruptError("the image is damaged")
+        return run.loss(images, labels)
+
+    try:
+        return list(train(replace(run, loss=loss)))
+    except TicketError as error:
+        return error.code, error.what, time.monotonic() - steps[-1]
+
+
+def main(folder):
+    ranks.join()
+    rank = ranks.rank()
+    found = {
+        "agreement": agreement(rank),
+        "slices": slices(),
+        "masks": differing_masks(rank),
+        "gpu": refused(lambda: pick_device("cuda:0")),
+        "workers": Sources().n_workers,
+        "processes": environment(torch.device("cpu"))["processes"],
+        **exercises(),
+    }
+    torch.save(found, folder / f"{rank}.pt")
+    torch.save(last_words(rank), folder / f"{rank}-end.pt")  # after which process 1 is gone
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]))
