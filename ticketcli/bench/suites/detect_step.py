@@ -21,9 +21,9 @@ from ticketcli.data.sets import load_splits
 from ticketcli.models.architectures import build_encoder
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.tasks.table import TASKS
-from ticketcli.training.gradient_ratio import Loss
 from ticketcli.training.loop import Feed, build_optimizer, train
 from ticketcli.training.loop import Run as Training
+from ticketcli.training.replicas import Loss
 from ticketcli.units import Duration
 
 _NEVER_SLOWER = Goal("cost", 1.01)
