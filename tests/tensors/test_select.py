@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ticketcli.errors import DivergedError, MismatchError, UsageError
 from ticketcli.store.mask import Mask
-from ticketcli.tensors import select
+from ticketcli.tensors import bracket, select
 from ticketcli.tensors.select import drop_count, drop_smallest
 
 
@@ -214,3 +214,46 @@ def test_equal_weights_give_equal_masks_in_processes_of_any_thread_count():
         for threads in ("1", "2")
     }
     assert len(found) == 1
+
+
+@pytest.fixture
+def sampled(monkeypatch):
+    """Every seventh weight makes the sample, as every 199th does of many; says what one read found."""
+    monkeypatch.setattr(bracket, "_SAMPLE", 100)
+    monkeypatch.setattr(bracket, "_STRIDES", (7,))
+
+    def drop(weights, mask, count):
+        return bracket.drop_in_one_read(weights, mask, count, select._pieces)
+
+    return drop
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("share", [0.001, 0.2, 0.5, 0.97])
+def test_one_read_gives_what_the_histograms_give(share, whole, sampled, monkeypatch):
+    monkeypatch.setattr(bracket, "_MOST", 0.5)
+    draw = torch.Generator().manual_seed(3)
+    weights = {name: (torch.randn(50, 40, generator=draw) * 400).round() / 400 for name in "ab"}  # with ties
+    mask = Mask(
+        {
+            name: np.ones((50, 40), bool) if whole else (torch.rand(50, 40, generator=draw) > 0.6).numpy()
+            for name in "ab"
+        }
+    )
+    count = round(share * mask.kept)
+    found = sampled(weights, mask, count)
+    assert found is not None
+    assert found == select._by_histograms(weights, mask, count)
+
+
+def test_one_read_says_nothing_where_the_sample_misleads(sampled):
+    weights = {"w": torch.arange(1.0, 7001.0)}
+    weights["w"][::7] = 9000.0  # all that is sampled is large
+    assert sampled(weights, Mask.full({"w": (7000,)}), 3000) is None
+    assert drop_count(weights, Mask.full({"w": (7000,)}), count=3000)["w"].sum() == 4000
+
+
+def test_one_read_says_nothing_where_too_many_weights_are_equal(sampled):
+    weights = {"w": torch.ones(200_000)}
+    assert sampled(weights, Mask.full({"w": (200_000,)}), 3000) is None
+    assert drop_count(weights, Mask.full({"w": (200_000,)}), count=3000)["w"].argmax() == 3000

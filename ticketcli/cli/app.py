@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "slurm": ("slurm", "Write the job scripts of a recipe for a SLURM cluster, and submit them.", RUNS),
     "inspect": ("inspect", "Show what a checkpoint, a mask or a step holds.", FILES),
     "doctor": ("doctor", "Check the machine, the file system and the space before a run has to.", FILES),
+    "bench": ("bench", "Measure the hot paths here, against their peers, in pairs.", FILES),
     "data": ("data", "Check a set with outlined objects; write one out in COCO's format.", FILES),
     "masks": ("masks", "Compare masks, and what chance explains of their overlap; join them.", FILES),
     "verify": ("verify", "Read every file of a run again and compare with what was written.", FILES),

@@ -113,7 +113,8 @@ def _decode(path: Path, size: int) -> Tensor:
         if image.format == "JPEG":
             _reduce(image, size * _SPARE)
         image.load()
-        colours = _three_channels(ImageOps.exif_transpose(image))
+        ImageOps.exif_transpose(image, in_place=True)  # else it copies what needs no turning
+        colours = _three_channels(image)
     return torch.from_numpy(np.array(colours, dtype=np.uint8))
 
 
@@ -137,4 +138,4 @@ def _three_channels(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -59,8 +59,9 @@ class Augmented(Dataset[Any]):
         for position, index in enumerate(chosen):
             image = self.images.originals.read(int(index), self.images.size)
             box = boxes.box(position, *image.shape[:2])
-            made.append(crop(image, box, mirrored=bool(boxes.mirrored[position]), size=self.images.size))
-        return torch.stack(made)
+            cut = crop(image, box, mirrored=bool(boxes.mirrored[position]), size=self.images.size)
+            made.append(cut.permute(2, 0, 1))  # planes, as resizing leaves them and normalising wants them
+        return torch.stack(made).permute(0, 2, 3, 1)
 
 
 class _Guarded(Dataset[Any]):

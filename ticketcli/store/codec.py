@@ -49,11 +49,10 @@ def unpack(packed: dict[str, NDArray[np.uint8]], shapes: dict[str, tuple[int, ..
                 f"the mask has {data.size} bytes where its shape {shapes[name]} asks for {(n + 7) // 8}",
                 where=name,
             )
-        bits = np.unpackbits(data, bitorder="little")
-        if np.any(bits[n:]):
+        if n % 8 and data[-1] >> (n % 8):
             raise CorruptError("bits beyond the last weight are set", where=name)
-        arrays[name] = bits[:n].astype(np.bool_).reshape(shapes[name])
-    return Mask(arrays)
+        arrays[name] = np.unpackbits(data, count=n, bitorder="little").view(np.bool_).reshape(shapes[name])
+    return Mask.of_new(arrays)
 
 
 def _shape(sides: Any) -> tuple[int, ...]:

@@ -21,18 +21,26 @@ class Mask(Mapping[str, BoolArray]):
     __slots__ = ("_arrays", "_kept")
 
     def __init__(self, arrays: Mapping[str, ArrayLike]) -> None:
-        own: dict[str, BoolArray] = {}
-        for name in sorted(arrays):
-            array = np.array(arrays[name], dtype=np.bool_, order="C")  # a copy: masks share storage with nobody
+        # copies: masks share storage with nobody
+        self._take({name: np.array(array, dtype=np.bool_, order="C") for name, array in arrays.items()})
+
+    def _take(self, arrays: Mapping[str, BoolArray]) -> None:
+        self._arrays = {name: arrays[name] for name in sorted(arrays)}
+        for array in self._arrays.values():
             array.flags.writeable = False
-            own[name] = array
-        self._arrays = own
-        self._kept = {name: int(np.count_nonzero(array)) for name, array in own.items()}
+        self._kept = {name: int(np.count_nonzero(array)) for name, array in self._arrays.items()}
+
+    @classmethod
+    def of_new(cls, arrays: Mapping[str, BoolArray]) -> Mask:
+        """The mask of arrays in C order that were made for it and that nobody else holds: they are not copied."""
+        made = cls.__new__(cls)
+        made._take(arrays)
+        return made
 
     @classmethod
     def full(cls, shapes: Mapping[str, tuple[int, ...]]) -> Mask:
         """The mask under which every weight lives."""
-        return cls({name: np.ones(shape, dtype=np.bool_) for name, shape in shapes.items()})
+        return cls.of_new({name: np.ones(shape, dtype=np.bool_) for name, shape in shapes.items()})
 
     def __getitem__(self, name: str) -> BoolArray:
         return self._arrays[name]

@@ -1,0 +1,201 @@
+"""Every suite runs, small, and its check of equality fails when our side computes something else."""
+
+import dataclasses
+import sys
+
+import pytest
+import torch
+
+from ticketcli.bench.job import BenchJob
+from ticketcli.bench.row import Setting
+from ticketcli.bench.run import run_suite
+from ticketcli.bench.suites import (
+    checkpoint,
+    coco_eval,
+    detect_step,
+    end_to_end,
+    loader_32,
+    loader_jpeg,
+    mask_io,
+    maskstep,
+    startup,
+    threshold,
+    train_cpu,
+)
+from ticketcli.bench.table import SUITES
+from ticketcli.checks.check import Answer
+from ticketcli.data import stream
+from ticketcli.data.images import Normalization
+from ticketcli.models.decoder import Decoder
+from ticketcli.store.mask import Mask
+from ticketcli.training import loop
+
+TINY = Setting("a machine", 1, {}, 0.004)
+SLOW = ("startup", "detect-step", "end-to-end")
+ROWS = {"threshold": 6, "maskstep": 4, "step": 1, "recon": 2, "mask-io": 6, "checkpoint": 4, "startup": 2, "coco-eval": 2,
+        "loader-32": 2, "loader-jpeg": 1, "train-cpu": 1, "train-gpu": 1, "detect-step": 1, "end-to-end": 1}  # fmt: skip
+
+
+def rows_of(suite, folder):
+    return list(run_suite(BenchJob(suite, TINY, folder, 0.0, least=1)))
+
+
+@pytest.mark.parametrize("suite", [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in SUITES])
+def test_a_suite_runs_small_and_both_sides_compute_the_same(suite, tmp_path):
+    rows = rows_of(suite, tmp_path)
+    assert len(rows) == ROWS[suite]
+    for row in rows:
+        if row.why:
+            assert "not installed" in row.why or "no GPU" in row.why or "neither AVX512-BF16" in row.why, row.why
+        else:
+            assert row.equality.holds, row
+            assert row.ours > 0
+            assert row.theirs > 0
+            assert row.ratio.median > 0
+
+
+def wrong_threshold(monkeypatch):
+    right = threshold.drop_smallest
+    monkeypatch.setattr(threshold, "drop_smallest", lambda w, mask, fraction: right(w, mask, fraction=fraction * 1.01))
+
+
+def wrong_maskstep(monkeypatch):
+    monkeypatch.setattr(maskstep.MaskedWeights, "mask_gradients", lambda self: None)
+
+
+def wrong_step(monkeypatch):
+    right = loop.learning_rate
+    monkeypatch.setattr(loop, "learning_rate", lambda *given: 1.001 * right(*given))
+
+
+def wrong_recon(monkeypatch):
+    right = Decoder.forward
+
+    def forward(self, taps, *, t):
+        frozen = not self.head.weight.requires_grad
+        return right(self, {name: tap.detach() if frozen else tap for name, tap in taps.items()}, t=t)
+
+    monkeypatch.setattr(Decoder, "forward", forward)
+
+
+def other_mask(mask):
+    arrays = {name: array.copy() for name, array in mask.items()}
+    first = next(iter(arrays.values())).reshape(-1)
+    first[0] = not first[0]
+    return Mask(arrays)
+
+
+def wrong_mask_io(monkeypatch):
+    right = mask_io.write_mask
+    monkeypatch.setattr(mask_io, "write_mask", lambda path, mask, about: right(path, other_mask(mask), about))
+
+
+def wrong_checkpoint(monkeypatch):
+    right = checkpoint.write_checkpoint
+    monkeypatch.setattr(
+        checkpoint, "write_checkpoint",
+        lambda path, tensors, **how: right(path, {name: value + 1 for name, value in tensors.items()}, **how),
+    )  # fmt: skip
+    monkeypatch.setattr(
+        checkpoint, "copy_of", lambda module: {n: torch.rand_like(v.float()) for n, v in module.state_dict().items()}
+    )
+
+
+def wrong_coco_eval(monkeypatch):
+    right = coco_eval.average_precision
+
+    def off(*given):
+        found = right(*given)
+        return {"box": {**found["box"], "ap75": found["box"]["ap75"] + 1e-6}}
+
+    monkeypatch.setattr(coco_eval, "average_precision", off)
+
+
+def wrong_loader_32(monkeypatch):
+    right = loader_32._feed
+
+    def off(*given):
+        feed = right(*given)
+        feed.normalization = Normalization((0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
+        return feed
+
+    monkeypatch.setattr(loader_32, "_feed", off)
+
+
+def wrong_loader_jpeg(monkeypatch):
+    right = stream.crop
+    monkeypatch.setattr(stream, "crop", lambda *given, **how: right(*given, **how).flip(0))
+
+
+def wrong_train_cpu(monkeypatch):
+    right = train_cpu.step_of
+
+    def off(model, images, labels, *, bf16):
+        return right(model, images, (labels + 1) % 10 if bf16 else labels, bf16=bf16)
+
+    monkeypatch.setattr(train_cpu, "step_of", off)
+
+
+def wrong_startup(monkeypatch):
+    monkeypatch.setattr(startup, "_OURS", (sys.executable, "-c", "print('Usage')"))
+
+
+def wrong_detect_step(monkeypatch):
+    right = detect_step._reference
+
+    def off(*given):
+        other = right(*given)
+        with torch.no_grad():
+            next(other.parameters()).mul_(1.001)
+        return other
+
+    monkeypatch.setattr(detect_step, "_reference", off)
+
+
+def wrong_end_to_end(monkeypatch):
+    seen = '{"kinds": {"forward": 9}, "others": [["a", 1]], "total": 10}'
+    monkeypatch.setattr(end_to_end, "ask", lambda command, seconds: Answer(seen, "", 3 if "status" in command else 0))
+
+
+@pytest.mark.parametrize("suite", [name for name in SUITES if name != "train-gpu"])
+def test_a_check_of_equality_sees_what_is_wrong_with_ours(suite, tmp_path, monkeypatch):
+    globals()["wrong_" + suite.replace("-", "_")](monkeypatch)
+    rows = [row for row in rows_of(suite, tmp_path) if not row.why]
+    if suite == "train-cpu" and not rows:
+        pytest.skip("this CPU has no bf16")
+    assert rows
+    assert any(row.failed for row in rows)
+    compared = {"maskstep": 4, "threshold": 6, "coco-eval": 2, "checkpoint": 4}
+    assert sum(row.failed for row in rows) >= compared.get(suite, 1)
+
+
+def test_the_demo_that_dies_is_a_row_that_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(end_to_end, "ask", lambda command, seconds: Answer("", "a\nno memory", 137))
+    (row,) = rows_of("end-to-end", tmp_path)
+    assert row.why == "unexpected end of the demo: no memory"
+
+
+def test_a_peer_that_is_not_installed_is_a_row_that_names_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(coco_eval, "missing", lambda package: package == "faster_coco_eval")
+    rows = rows_of("coco-eval", tmp_path)
+    assert [row.why for row in rows] == ["", "not installed: pip install faster-coco-eval"]
+
+
+def test_without_bf16_in_the_processor_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_cpu, "cpu_flags", lambda: frozenset({"avx2"}))
+    (row,) = rows_of("train-cpu", tmp_path)
+    assert "neither AVX512-BF16 nor AMX" in row.why
+    assert row.goal is not None
+
+
+def test_photographs_of_ones_own_are_used_where_there_are_some(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "mine").mkdir()
+    for number in range(5):
+        Image.new("RGB", (64, 48), (number, 0, 0)).save(tmp_path / "mine" / f"{number}.jpg")
+    job = BenchJob("loader-jpeg", TINY, tmp_path, 0.0, tmp_path / "mine")
+    assert {path.parent.name for path in loader_jpeg.photographs(job, 4)} == {"mine"}
+    bare = dataclasses.replace(job, data_dir=None)
+    made = loader_jpeg.photographs(bare, 3)
+    assert [loader_jpeg._open(path).size for path in made] == [(500, 375)] * 3

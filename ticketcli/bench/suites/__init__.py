@@ -1,0 +1,1 @@
+"""One file a suite: a generator of rows, given a `BenchJob`."""
