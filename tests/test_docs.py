@@ -77,6 +77,7 @@ def typed(line, folder):
         "run": ["--dry-run"],
         "slurm": ["--dry-run"],
         "doctor": ["--help"],
+        "bench": ["--list"],
     }  # what doctor finds depends on the machine
     return [*words, *also.get(words[0], [])]
 
@@ -87,7 +88,7 @@ def test_every_command_of_the_documents_can_be_typed(line, finished, monkeypatch
     (tmp_path / "site.yaml").write_text(yaml_blocks()[3])
     words = typed(line, tmp_path)
     elsewhere = ["--run", tmp_path / "run"]
-    where = {"run": elsewhere, "slurm": elsewhere, "recipes": [], "validate": [], "data": []}.get(
+    where = {"run": elsewhere, "slurm": elsewhere, "recipes": [], "validate": [], "data": [], "bench": []}.get(
         words[0], ["--run", finished.root]
     )
     result = ticket(*words, *where)
