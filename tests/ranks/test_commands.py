@@ -155,9 +155,11 @@ def test_another_number_of_processes_is_refused_and_told_the_way_out(made, recip
     assert result.code == 0, result
 
 
-def test_both_end_with_the_error_of_a_setting_that_two_cannot_have(made, tmp_path):
-    recipe = write(tmp_path / "r.yaml", HEAD + "  p: {stage: prune, encoder: dense, decoder: dec, batch: 1}\n")
-    first, second = together("run", recipe, "--run", begun(made, tmp_path / "run"))
+def test_both_end_with_the_error_of_a_setting_that_two_cannot_have_and_what_was_made_stays(straight, tmp_path):
+    recipe = write(tmp_path / "r.yaml", HEAD + "  both: {stage: prune, encoder: dense, decoder: dec, batch: 1}\n")
+    folder = begun(straight.root, tmp_path / "run")
+    first, second = together("run", recipe, "--run", folder)
+    assert files(Run(folder), "both") == files(straight, "both")
     for ended in (first, second):
         assert ended.code == 2, ended
         assert "a batch of 1 image cannot be divided among 2 processes" in ended.err

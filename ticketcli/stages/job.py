@@ -13,6 +13,7 @@ from torch import nn
 
 from ticketcli.data.images import Images, Normalization, Splits
 from ticketcli.data.instances import InstanceSet
+from ticketcli.data.order import Order
 from ticketcli.data.sets import load_splits
 from ticketcli.data.sources import Sources
 from ticketcli.errors import UsageError
@@ -150,15 +151,16 @@ def freeze(module: ModuleT) -> ModuleT:
     return module.requires_grad_(False).eval()
 
 
-def check_seedable(splits: Splits, *, what: str) -> None:
-    """Refuse a set without training or validation images.
+def check_seedable(splits: Splits, *, what: str, batch: int) -> None:
+    """Refuse a set without training or validation images, and batches that the processes cannot share.
 
     Raises:
-        UsageError: names the empty split.
+        UsageError: names the empty split, or the batch.
     """
     for name, images in (("training", splits.train), ("validation", splits.validation)):
         if len(images.labels) == 0:
             raise UsageError(f"no {name} images are left", where=what, hint="choose other classes")
+    Order(len(splits.train.labels), batch, seed=0)  # now, before anything that was made is moved aside
 
 
 def knows(images: Images, about: Mapping[str, Any]) -> bool:

@@ -31,7 +31,7 @@ def pretrain(job: Job[PretrainConfig]) -> Iterator[Yield]:
     size = config.image_size or architecture(config.arch).image_size
     splits = splits_of(job, config.data, size)
     require_labels(splits, what="pretrain.data")
-    check_seedable(splits, what="pretrain.data")
+    check_seedable(splits, what="pretrain.data", batch=config.batch)
     model = build_encoder(config.arch, n_classes=len(splits.train.class_names), seed=config.seed).to(device)
     cost = cost_of(model, size)
     yield Note(f"{config.arch}, {in_words(cost)}, {len(splits.train.labels)} training images of {size} pixels")

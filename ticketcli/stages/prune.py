@@ -82,7 +82,7 @@ class _Rounds:
         self.about = dict(source.about)
         self.data: Data = data_of(self.config.data, source.about)
         self.splits: Splits = splits_of(job, self.data, int(source.about["image_size"]), encoder=source.about)
-        check_seedable(self.splits, what="prune.data")
+        check_seedable(self.splits, what="prune.data", batch=self.config.batch)
         self.model: Encoder = encoder_from(source, self.device)
         self.weights = prunable(self.model, self.config.prunable)
         if not self.config.needs_labels:

@@ -41,7 +41,7 @@ def train_decoder(job: Job[TrainDecoderConfig]) -> Iterator[Yield]:
     data = data_of(config.data, source.about)
     size = int(source.about["image_size"])
     splits = splits_of(job, data, size, encoder=source.about)
-    check_seedable(splits, what="train-decoder.data")
+    check_seedable(splits, what="train-decoder.data", batch=config.batch)
     encoder = freeze(encoder_from(source, device))
     decoder = build_decoder(encoder, image_size=size, hints=config.hints, width=config.width, seed=config.seed).to(
         device

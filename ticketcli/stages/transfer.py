@@ -36,7 +36,7 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
     size = config.image_size or source_size
     splits = splits_of(job, config.data, size, encoder=source.about, outlined=config.task != "classification")
     task.check(splits)
-    check_seedable(splits, what="transfer.data")
+    check_seedable(splits, what="transfer.data", batch=config.batch)
     head = task.head(config, splits, int(source.about["image_size"]))
     arch, form, encoder, mask = ticket_backbone(source, config, head.side)
     encoder.to(device)
