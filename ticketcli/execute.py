@@ -13,7 +13,7 @@ from typing import Any
 from ticketcli import __version__
 from ticketcli.board import Board
 from ticketcli.canon import digest
-from ticketcli.errors import NothingToResume, StaleError, Stopped
+from ticketcli.errors import NothingToResume, PeerLost, StaleError, Stopped
 from ticketcli.events import JsonLines, Listener, Measured, Note, Pause, PlainLines, listeners
 from ticketcli.exchange import write_output
 from ticketcli.machine import Speedometer, environment, peak_memory, pick_device
@@ -90,7 +90,10 @@ class _Execution:
         self.unit_started = time.monotonic()
         self.saved_at = time.monotonic()
         self.spent = 0.0
-        self.trained: Captured | None = None  # at the end of a training, in case that what follows is stopped
+        self.trained: Captured | None = (
+            None  # at the end of a training and not yet saved, for what follows may be stopped
+        )
+        self.is_saved = False  # a state of the unit under way
 
     def _manifest(self) -> Manifest:
         step, config = self.step, self.step.recipe.config
@@ -124,6 +127,7 @@ class _Execution:
         """
         anew = not self.step.done and self.step.state != "partial"
         saved = None if anew else self._resume_state()
+        self.is_saved = saved is not None
         lines = PlainLines(self.step.name)  # while images are fetched and decoded, and the stage itself cannot speak
         order = Order(self.step, self.folder, self.before, saved.state if saved else None, self.options)
         with given(order):
@@ -145,7 +149,7 @@ class _Execution:
             metrics.cut(*(self._finished_log() if saved is None else (saved.log_end, saved.log_sha256)))
             todo = list(self.step.todo)
             end = self.step.spec.units(self.step.recipe.config)[-1]  # of the step; fewer units may have been asked for
-            for event in chain([first], events):
+            for event in chain([first], self._heard(events, metrics)):
                 if isinstance(event, Snapshot):
                     self._maybe_save(event, todo[0], metrics)
                 elif isinstance(event, Pause) and (reason := self._poll()):
@@ -161,6 +165,14 @@ class _Execution:
                     self.speedometer.on(event)
                     for listener in told:
                         listener.on(event)
+
+    def _heard(self, events: Generator[Any, None, None], metrics: JsonLines) -> Generator[Any, None, None]:
+        """The stage's events; if it stops between two, as it may when it reads images, what was trained is saved."""
+        try:
+            yield from events
+        except (Stopped, PeerLost):
+            self._save_trained(metrics)
+            raise
 
     def _make_room(self, anew: bool) -> None:
         """Move aside what the new outputs supersede: all of it, or the units that no longer match."""
@@ -211,27 +223,32 @@ class _Execution:
         if not due and not snapshot.last:
             return
         captured = Captured(snapshot.capture(), metrics.offset, metrics.sha256)
-        if snapshot.last:  # needed only if what follows is stopped
+        if not due:
             self.trained = captured
-        if due:
-            self._save(captured, metrics)
-            if reason:
-                raise self._stopped(reason, f"{unit.name}, step {captured.state['iteration']} is saved")
+            return
+        self._save(captured, metrics)
+        if reason:
+            raise self._stopped(reason, f"{unit.name}, step {captured.state['iteration']} is saved")
 
     def _save(self, captured: Captured, metrics: JsonLines) -> None:
         began = time.monotonic()
         metrics.sync()
         self.held.check()
         self.states.save(captured, self.spent + began - self.unit_started)
-        self.saved_at = time.monotonic()
+        self.is_saved, self.saved_at = True, time.monotonic()
         self.stop.saved(self.saved_at - began)
+
+    def _save_trained(self, metrics: JsonLines) -> None:
+        if self.trained is not None:
+            self._save(self.trained, metrics)
+            self.trained = None
 
     def _stop_measuring(self, reason: str, pause: Pause, unit: Unit, metrics: JsonLines) -> Stopped:
         """What was trained is saved; what was measured of it is measured anew."""
         where = f"{pause.what} {pause.done}/{pause.total}"
-        if self.trained is None:
+        self._save_trained(metrics)
+        if not self.is_saved:
             return self._stopped(reason, f"{unit.name}, {where}, will begin anew")
-        self._save(self.trained, metrics)
         return self._stopped(reason, f"{unit.name}, {where}; what was trained is saved")
 
     def _stopped(self, reason: str, what: str) -> Stopped:
@@ -269,7 +286,7 @@ class _Execution:
         self.held.check()
         write_manifest(self.folder, self.manifest)
         self.states.drop()
-        self.before, self.spent, self.trained = outputs, 0.0, None
+        self.before, self.spent, self.trained, self.is_saved = outputs, 0.0, None, False
         self.unit_started = self.saved_at = time.monotonic()
         for listener in told:
             listener.on(Note(f"{unit.name} done in {record.seconds:.1f}s{_headline(produced.metrics, speed)}"))

@@ -112,6 +112,10 @@ def here(tmp_path_factory):
         yield root
 
 
+def saved_states(run, step):
+    return sorted(path.name for path in (run.step_folder(step) / "state").glob("*.safetensors"))
+
+
 def step_alone(here, run, step, workers):
     return ticket("run", here / "recipe.yaml", "--only", step, "--run", run.root, "--data-dir", here / "data",
                   "--workers", workers, "-q")  # fmt: skip
@@ -138,3 +142,30 @@ def test_a_cut_run_ends_in_the_bytes_of_a_straight_one(here, cut, tmp_path, step
     cut.at = None
     assert step_alone(here, run, step, workers[1]).code == 0
     assert (digests(run), run.metrics_path(step).read_bytes()) == straight
+
+
+def test_a_stop_while_images_to_measure_are_read_keeps_what_was_trained(here, cut, tmp_path, monkeypatch):
+    monkeypatch.setattr(lazy, "MEMORY_BYTES", 2**20)
+    shutil.copytree(here / "run", tmp_path / "run")
+    run = Run(tmp_path / "run")
+    straight = digests(run), run.metrics_path("dense").read_bytes()
+    shutil.rmtree(run.step_folder("dense"))
+    cut.at, cut.after = TRAININGS["dense"][2] - 1, True  # asked next when the validation images are decoded
+    first = step_alone(here, run, "dense", 0)
+    assert (first.code, "while the images were read" in first.err) == (75, True), first
+    assert len(saved_states(run, "dense")) == 1
+    cut.at = None
+    assert step_alone(here, run, "dense", 0).code == 0
+    assert cut.polls < 2 * TRAININGS["dense"][2], "nothing is trained again"
+    assert (digests(run), run.metrics_path("dense").read_bytes()) == straight
+
+
+def test_a_measurement_that_is_stopped_twice_says_twice_that_what_was_trained_is_saved(here, cut, tmp_path):
+    shutil.copytree(here / "run", tmp_path / "run")
+    run = Run(tmp_path / "run")
+    shutil.rmtree(run.step_folder("ours"))
+    for cut.at in (TRAININGS["ours"][2], 0):
+        cut.polls = 0
+        stopped = step_alone(here, run, "ours", 0)
+        assert "what was trained is saved" in stopped.err, stopped
+    assert len(saved_states(run, "ours")) == 1, "once is enough"
