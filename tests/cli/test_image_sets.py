@@ -128,6 +128,16 @@ def test_what_has_no_classes_trains_a_decoder_but_no_classifier(root, tmp_path, 
     assert "top1" not in found
 
 
+def test_a_target_without_test_images_is_refused_before_anything_is_trained(tmp_path, copy):
+    folder(tmp_path / "pets", parts=("train", "val"), each=4)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / "test" / name).mkdir(parents=True)
+    flags = ("--ticket", "dense@seed=0", "--data", "folder:pets", "--data-dir", tmp_path, "--name", "new")
+    result = ticket("transfer", *flags, "--epochs", "1it", "--milestones", "", "--run", copy.root)
+    assert result.code == 2, result
+    assert "no test images are left" in result.err
+
+
 def test_what_cannot_be_measured_on_a_set_is_not(root, copy):
     flags = ("--of", "dense@seed=0", "--data", "images:heap", "--data-dir", root, "--name", "new", "--run", copy.root)
     empty = ticket("evaluate", *flags)

@@ -35,6 +35,8 @@ class Classification:
         if not splits.train.labelled:
             hint = "a set with labels, such as folder:PATH"
             raise UsageError("the images have no classes to learn", where="transfer.data", hint=hint)
+        if not len(splits.test.labels):  # now, not when all is trained
+            raise UsageError("no test images are left", where="transfer.data", hint="choose other classes")
 
     def class_names(self, splits: Splits, regions: str) -> tuple[str, ...]:
         """The target's."""
