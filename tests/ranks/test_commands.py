@@ -165,6 +165,15 @@ def test_both_end_with_the_error_of_a_setting_that_two_cannot_have_and_what_was_
         assert "a batch of 1 image cannot be divided among 2 processes" in ended.err
 
 
+def test_a_placebo_of_which_a_process_would_have_one_image_is_refused(made, tmp_path):
+    settings = "stage: prune, encoder: dense, decoder: dec, target: placebo, rounds: 1, finetune: 1it, heal: 0ep"
+    for batch, code in ((3, 2), (4, 0)):
+        recipe = write(tmp_path / "r.yaml", HEAD + f"  p: {{{settings}, batch: {batch}}}\n")
+        first, _ = together("run", recipe, "--run", begun(made, tmp_path / str(batch)))
+        assert first.code == code, first
+        assert ("a process has one alone" in first.err) == (code == 2)
+
+
 def test_workers_may_change_between_two_starts(straight, made, recipe, tmp_path):
     folder = begun(made, tmp_path / "run")
     with members(

@@ -37,7 +37,7 @@ from ticketcli.store.codec import mask_digest
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of, load_into
 from ticketcli.tensors.masking import MaskedWeights
-from ticketcli.tensors.ranks import require_equal
+from ticketcli.tensors.ranks import require_equal, world
 from ticketcli.training.feeds import training_batches
 from ticketcli.training.loop import Run, learning_rate, train
 from ticketcli.training.recalibrate import calibration_batches, recalibrate
@@ -83,6 +83,7 @@ class _Rounds:
         self.data: Data = data_of(self.config.data, source.about)
         self.splits: Splits = splits_of(job, self.data, int(source.about["image_size"]), encoder=source.about)
         check_seedable(self.splits, what="prune.data", batch=self.config.batch)
+        self._check_placebo()
         self.model: Encoder = encoder_from(source, self.device)
         self.weights = prunable(self.model, self.config.prunable)
         if not self.config.needs_labels:
@@ -108,6 +109,17 @@ class _Rounds:
         """What a ticket's living weights are set back to; BatchNorm statistics and head too."""
         role = "rewind" if "rewind" in self.job.inputs else "encoder"
         return _Values(self.job.inputs[role].values, role)
+
+    def _check_placebo(self) -> None:
+        """The image that is asked for instead is another of the process's own; with one alone it would be that one.
+
+        Raises:
+            UsageError: a process has one image of each batch.
+        """
+        batch = min(self.config.batch, len(self.splits.train.labels))
+        if self.config.target == "placebo" and batch // world() < 2:
+            what = "target: placebo takes another image of the batch, and a process has one alone"
+            raise UsageError(what, where="prune.batch", hint=f"a batch of {2 * world()} or more")
 
     def _check_labels(self, n_outputs: int) -> None:
         """A classification loss needs the labels that the encoder's head knows.
