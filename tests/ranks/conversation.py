@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.ranks.exercises import exercises, refused, small_run
@@ -14,6 +15,10 @@ from ticketcli.data.order import Order
 from ticketcli.data.sources import Sources
 from ticketcli.errors import CorruptError, TicketError
 from ticketcli.machine import environment, pick_device
+from ticketcli.models.zoo import Published
+from ticketcli.recipe.configs import ImportConfig
+from ticketcli.stages import import_weights
+from ticketcli.stages.job import Job
 from ticketcli.stages.prune import _Rounds
 from ticketcli.tensors import ranks
 from ticketcli.training.loop import train
@@ -52,6 +57,24 @@ def differing_masks(rank):
     return refused(lambda: rounds._select(rounds.mask, 4))
 
 
+def fetching(folder, rank):
+    """Whether published weights are there when this process asks for them; process 0 takes its time to fetch them."""
+    kept, there = folder / "weights", []
+
+    def published(source, _known):
+        there.append(kept.is_file())
+        if rank == 0:
+            time.sleep(0.5)
+            kept.touch()
+        return Published("resnet50", source, {}, (0.0,) * 3, (1.0,) * 3, 224, (), "")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_weights, "published", published)
+        config = ImportConfig(source="torchvision:resnet50")
+        import_weights._source(Job(config, {}, {}, (), None, None, torch.device("cpu")))
+    return there
+
+
 def last_words(rank):
     """Process 1 meets a damaged image in the second step: each one's code and words, and how long the other waited."""
     run, steps = small_run(batch=15, length="9it", still=False), []
@@ -76,6 +99,7 @@ def main(folder):
         "slices": slices(),
         "masks": differing_masks(rank),
         "gpu": refused(lambda: pick_device("cuda:0")),
+        "fetching": fetching(folder, rank),
         "workers": Sources().n_workers,
         "processes": environment(torch.device("cpu"))["processes"],
         **exercises(),

@@ -121,6 +121,10 @@ def test_two_processes_do_not_share_a_gpu(both):
         assert "2 processes cannot share 'cuda:0'" in one["gpu"]
 
 
+def test_published_weights_are_fetched_by_one_and_found_by_the_other(both):
+    assert [one["fetching"] for one in both] == [[False], [True]]
+
+
 def test_the_cores_of_a_machine_are_divided_among_its_processes(both):
     assert both[0]["workers"] == min(8, max(1, len(os.sched_getaffinity(0)) // 2))
 

@@ -16,6 +16,7 @@ from ticketcli.models.foreign_names import by_order, fit, head_name, unwrap
 from ticketcli.models.zoo import published
 from ticketcli.recipe.configs import ImportConfig
 from ticketcli.stages.job import Job
+from ticketcli.tensors.ranks import one_first
 from ticketcli.training.yields import Output, Produced, Yield
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -104,7 +105,8 @@ def _source(job: Job[ImportConfig]) -> _Source:
         raise UsageError(
             "nothing to import", where="import.source", hint="torchvision:resnet50@IMAGENET1K_V1, timm:NAME, or a file"
         )
-    zoo = published(config.source, tuple(ARCHITECTURES))
+    with one_first():  # it fetches them, the others find them
+        zoo = published(config.source, tuple(ARCHITECTURES))
     if config.arch not in ("", zoo.arch):
         raise UsageError(f"these weights are of {zoo.arch}", where="import.arch", hint="leave arch out")
     return _Source(
