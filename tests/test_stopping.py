@@ -98,3 +98,9 @@ def test_a_limited_command_stops_with_75_and_the_same_command_finishes(tmp_path,
 def test_a_limit_that_is_over_before_the_work_begins_stops_with_75(tmp_path):
     result = ticket(*PRETRAIN, "--run", tmp_path / "run", "--max-minutes", "0")
     assert (result.code, "before pretrain began" in result.err) == (75, True), result
+
+
+def test_who_began_anew_is_told_how_to_continue_instead(tmp_path):
+    flags = ("--max-minutes", "0.05", "--epochs", "900ep", "--resume", "never")
+    result = ticket(*PRETRAIN, "--run", tmp_path / "run", *flags)
+    assert (result.code, "try: --resume auto continues" in result.err) == (75, True), result

@@ -74,6 +74,11 @@ def drive(
         if reason := stop.reason:
             raise Stopped(f"{reason}: before {name} began", hint="the same command continues")
         options = Options(device, resume, save_every, quiet, sources, tensorboard, break_lock)
-        execute(run, name, plan, options, stop, speak=speak)
+        try:
+            execute(run, name, plan, options, stop, speak=speak)
+        except Stopped as error:
+            if resume == "never":
+                error.hint = "--resume auto continues; the same command would begin anew"
+            raise
         if not last and (reason := stop.reason):
             raise Stopped(f"{reason}: {name} is finished", hint="the same command continues")
