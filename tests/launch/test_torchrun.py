@@ -189,6 +189,21 @@ def test_two_nodes_meet_and_each_returns_what_became_of_its_own(tmp_path, codes,
     assert [err for _, _, err in ends] == said
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux tells")
+def test_who_outlives_a_torchrun_of_the_users_own_is_asked_to_stop_and_may_save(tmp_path):
+    launcher = f"import subprocess; subprocess.run([{sys.executable!r}, '-m', 'tests.launch.part', 'wait'])"
+    known = {name: value for name, value in os.environ.items() if name not in ("TICKET_PROCESSES", "TICKET_STARTED_BY")}
+    environment = known | {"PYTHONPATH": str(ROOT), "RANK": "0", "WORLD_SIZE": "2"}
+    with (tmp_path / "out").open("w") as out:
+        process = subprocess.Popen([sys.executable, "-c", launcher], cwd=tmp_path, env=environment, stdout=out)
+    path = tmp_path / "listening-0"
+    until("it does not come to listen", lambda: path.is_file() and path.read_text())
+    process.kill()
+    process.wait()
+    until("it is still there", lambda: not lives(int(path.read_text())))
+    assert (tmp_path / "out").read_text() == "0: SIGTERM\n"
+
+
 def test_cores_are_shared_out_unless_threads_were_said(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)

@@ -77,7 +77,7 @@ def test_what_cannot_be_done_is_said_by_the_parent(recipe):
 def test_another_number_than_that_of_torchrun_is_refused(recipe, monkeypatch):
     for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("ticketcli.launch.member.end_with_launcher", lambda: None)
+    monkeypatch.setattr("ticketcli.launch.member.end_with_launcher", lambda _by: None)
     before = signal.getsignal(signal.SIGINT)
     result = ticket("run", recipe, "--nproc", "2")
     signal.signal(signal.SIGINT, before)

@@ -124,8 +124,11 @@ def begin(member: Member) -> None:
     """Say that this process is there, see to its end with its launcher, and keep the output of followers apart.
 
     Until a step listens to them signals end the process at once, without KeyboardInterrupt: nothing has begun.
+
+    A torchrun that ticket did not start may be ended by a signal that was meant for all, as by SIGUSR2, which it does
+    not handle unasked: then there is a state to save.
     """
-    end_with_launcher()
+    end_with_launcher(signal.SIGKILL if member.folder is not None else signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if member.folder is None:
         return
@@ -149,8 +152,8 @@ def end(member: Member, code: int, text: str = "", *, lost_peer: bool = False) -
         leave_word(member.folder, Word(member.rank, os.getpid(), code, text, time.time(), lost_peer))
 
 
-def end_with_launcher() -> None:
-    """Have the kernel kill this process when the one that started it is gone, however that ended (Linux only).
+def end_with_launcher(by: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when the one that started it is gone, however that ended (Linux only).
 
     A pipe that is watched would do the same anywhere, but not for a process that hangs in a computation.
     """
@@ -158,6 +161,6 @@ def end_with_launcher() -> None:
         return
     import ctypes
 
-    ctypes.CDLL(None, use_errno=True).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    ctypes.CDLL(None, use_errno=True).prctl(_SET_DEATH_SIGNAL, by)
     if os.getppid() != int(os.environ.get(STARTED_BY, os.getppid())):  # it went before this was asked
         os._exit(1)
