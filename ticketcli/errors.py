@@ -10,6 +10,7 @@ TicketError            1   unexpected
     MismatchError      6   names, shapes or architecture do not fit
   LockedError          7   another process works on this step
   NoSpaceError         8   the disk is full
+    OutOfMemory        8   the memory is
   DivergedError        9   a loss or a weight is not finite
   Stopped             75   stopped early with its state saved: run the same command again
 """
@@ -113,6 +114,10 @@ class NoSpaceError(TicketError):
     """The file system has no room left."""
 
     code = 8
+
+
+class OutOfMemory(NoSpaceError):
+    """What is computed does not fit into the memory, of the machine or of its GPU."""
 
 
 class DivergedError(TicketError):

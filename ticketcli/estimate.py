@@ -20,10 +20,11 @@ from ticketcli.canon import canonical
 from ticketcli.data.images import Splits
 from ticketcli.events import Progress
 from ticketcli.exchange import load_input
-from ticketcli.machine import peak_memory, pick_device
+from ticketcli.machine import peak_gpu_memory, peak_memory, pick_device, settled
 from ticketcli.orders import Options
 from ticketcli.plan import Step
-from ticketcli.recipe.configs import ImportConfig, PretrainConfig, PruneConfig, StageConfig, Training
+from ticketcli.recipe.computing import StageConfig
+from ticketcli.recipe.configs import ImportConfig, PretrainConfig, PruneConfig, Training
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.stages.job import Job, data_of, runner_of, splits_of
 from ticketcli.store.codec import pack
@@ -84,8 +85,7 @@ def estimate(steps: Sequence[Step], options: Options) -> Estimate:
     """
     measured = _Measurements(options)
     costs = {step.name: measured.cost(step) for step in steps}
-    gpu = torch.cuda.max_memory_allocated(measured.device) if measured.device.type == "cuda" else None
-    return Estimate(costs, peak_memory(), gpu)
+    return Estimate(costs, peak_memory(), peak_gpu_memory(measured.device))
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,9 @@ class _Measurements:
                 made = self.cuts[self.of_step[ref.step]].outputs
                 inputs[role] = made.get(ref.output) or next(iter(made.values()))
         units = step.spec.units(config)
-        return Job(config, inputs, {}, units, None, None, self.device, self.options.sources, sample)
+        return Job(
+            settled(config, self.device), inputs, {}, units, None, None, self.device, self.options.sources, sample
+        )
 
     def _run(self, step: Step) -> _Cut:
         job = self._job(step, _cut_short(step.recipe.config), _SAMPLE)

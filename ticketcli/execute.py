@@ -16,9 +16,18 @@ from ticketcli.canon import digest
 from ticketcli.errors import NothingToResume, PeerLost, StaleError, Stopped
 from ticketcli.events import JsonLines, Listener, Measured, Note, Pause, PlainLines, listeners
 from ticketcli.exchange import write_output
-from ticketcli.machine import Speedometer, environment, peak_memory, pick_device
+from ticketcli.machine import (
+    Speedometer,
+    environment,
+    forget_peaks,
+    peak_gpu_memory,
+    peak_memory,
+    pick_device,
+    settled,
+)
 from ticketcli.orders import Options, Order, agreed, given
 from ticketcli.plan import Step
+from ticketcli.recipe.configs import Training
 from ticketcli.saving import Captured, Saved, UnitStates
 from ticketcli.stage import Unit
 from ticketcli.stopping import StopRequest, stopped
@@ -86,13 +95,14 @@ class _Execution:
         self.manifest = self._manifest()
         self.before: tuple[Artifact, ...] = self.manifest.units[step.done[-1].name].outputs if step.done else ()
         self.states = self._states(step.todo[0])
+        forget_peaks(self.device)  # of the step before
         self.speedometer = Speedometer()
         self.unit_started = time.monotonic()
         self.saved_at = time.monotonic()
         self.spent = 0.0
-        self.trained: Captured | None = (
-            None  # at the end of a training and not yet saved, for what follows may be stopped
-        )
+        self.precision = ""  # of the training; "" where there is none
+        # at the end of a training and not yet saved, for what follows may be stopped
+        self.trained: Captured | None = None
         self.is_saved = False  # a state of the unit under way
 
     def _manifest(self) -> Manifest:
@@ -129,11 +139,20 @@ class _Execution:
         saved = None if anew else self._resume_state()
         self.is_saved = saved is not None
         lines = PlainLines(self.step.name)  # while images are fetched and decoded, and the stage itself cannot speak
-        order = Order(self.step, self.folder, self.before, saved.state if saved else None, self.options)
+        self._settle(saved)
+        order = Order(self.step, self.folder, self.before, saved.state if saved else None, self.options, self.precision)
         with given(order):
             events = order.begin(self.stop, lambda event: None if self.options.quiet else lines.on(event))
             with closing(events):  # whatever ends the step, the stage lets go of its workers
                 self._drive(events, anew, saved)
+
+    def _settle(self, saved: Saved | None) -> None:
+        """On a precision, where the settings leave that to the machine: once for all units and all resumptions."""
+        if not isinstance(config := self.step.recipe.config, Training):
+            return
+        known = [self.manifest.units[unit.name].environment.get("precision", "") for unit in self.step.done]
+        before = saved.state.get("precision", "") if saved is not None else ""
+        self.precision = settled(config, self.device, before=before or next(filter(None, known), "")).precision
 
     def _drive(self, events: Generator[Any, None, None], anew: bool, saved: Saved | None) -> None:
         first = next(events)
@@ -275,7 +294,7 @@ class _Execution:
             metrics_sha256=metrics.sha256,
             seconds=round(self.spent + time.monotonic() - self.unit_started, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            environment=environment(self.device) | ({} if speed is None else {"images_per_second": speed}),
+            environment=self._environment(speed),
         )
         self.manifest = self.manifest.model_copy(
             update={
@@ -288,11 +307,19 @@ class _Execution:
         self.states.drop()
         self.before, self.spent, self.trained, self.is_saved = outputs, 0.0, None, False
         self.unit_started = self.saved_at = time.monotonic()
+        gpu = peak_gpu_memory(self.device)
         for listener in told:
-            listener.on(Note(f"{unit.name} done in {record.seconds:.1f}s{_headline(produced.metrics, speed)}"))
+            listener.on(Note(f"{unit.name} done in {record.seconds:.1f}s{_headline(produced.metrics, speed, gpu)}"))
+        forget_peaks(self.device)
+
+    def _environment(self, speed: float | None) -> dict[str, Any]:
+        """What a unit was made with, and how it went."""
+        found = environment(self.device)
+        found |= {"precision": self.precision} if self.precision else {}
+        return found if speed is None else found | {"images_per_second": speed}
 
 
-def _headline(metrics: Mapping[str, Any], speed: float | None) -> str:
+def _headline(metrics: Mapping[str, Any], speed: float | None, gpu_memory: int | None) -> str:
     parts = []
     if "sparsity" in metrics:
         parts.append(f"{metrics['sparsity']:.2%} sparse")
@@ -307,4 +334,5 @@ def _headline(metrics: Mapping[str, Any], speed: float | None) -> str:
         parts += [f"{kind} AP {100 * found[kind]['ap']:.1f}"] if found.get(kind, {}).get("ap") is not None else []
     parts += [f"trained at {speed:,.0f} img/s"] if speed is not None else []
     parts.append(f"peak memory {human_bytes(peak_memory())}")
+    parts += [f"of the GPU {human_bytes(gpu_memory)}"] if gpu_memory is not None else []
     return ": " + ", ".join(parts)

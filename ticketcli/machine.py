@@ -6,14 +6,21 @@ import platform
 import resource
 import sys
 import time
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
 from ticketcli import __version__
+from ticketcli.checks.software import cpu_flags
 from ticketcli.errors import UsageError
 from ticketcli.events import Progress
+from ticketcli.recipe.computing import StageConfig
+from ticketcli.recipe.configs import Training
 from ticketcli.tensors import ranks
+
+_BF16 = {"avx512_bf16", "amx_bf16"}  # what multiplies bf16 in a CPU
 
 
 def pick_device(name: str) -> torch.device:
@@ -59,12 +66,51 @@ def environment(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "processes": ranks.world(),
         "peak_memory": peak_memory(),
-        **({"peak_gpu_memory": torch.cuda.max_memory_allocated(device)} if device.type == "cuda" else {}),
+        **({} if (gpu := peak_gpu_memory(device)) is None else {"peak_gpu_memory": gpu}),
     }
 
 
+ConfigT = TypeVar("ConfigT", bound=StageConfig)
+
+
+def settled(config: ConfigT, device: torch.device, *, before: str = "") -> ConfigT:
+    """The settings with `precision: auto` replaced by what it stands for on this machine.
+
+    Args:
+        config: of any stage.
+        device: that it computes on.
+        before: what the step has settled on already; it stays with that, wherever it goes on.
+    """
+    if not isinstance(config, Training) or config.precision != "auto":
+        return config
+    return config.model_copy(update={"precision": before or _natural_precision(device)})
+
+
+def _natural_precision(device: torch.device) -> str:
+    """What this machine multiplies fastest: without bf16 in its hardware a CPU takes longer for it, not less."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if _BF16 & cpu_flags() else "fp32"
+
+
+def forget_peaks(device: torch.device) -> None:
+    """Let the peaks of memory be counted from here on, where the system can do so."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_gpu_memory(device: torch.device) -> int | None:
+    """The most bytes that tensors have held on the GPU; None for other devices."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
 def peak_memory() -> int:
-    """The most bytes of memory that this process has held so far."""
+    """The most bytes of memory that this process has held, since `forget_peaks` where the system can do so."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

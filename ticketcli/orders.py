@@ -11,7 +11,7 @@ from typing import Any
 from ticketcli.data.sources import Sources
 from ticketcli.events import Event, Pause
 from ticketcli.exchange import job_of
-from ticketcli.machine import pick_device
+from ticketcli.machine import pick_device, settled
 from ticketcli.plan import Step
 from ticketcli.stages.job import runner_of
 from ticketcli.stopping import StopRequest, stopped
@@ -53,6 +53,7 @@ class Order:
         before: the outputs of the unit before the first that is to do.
         resume: the saved state of that unit, or None.
         options: of the command.
+        precision: that the step has settled on; "" for none yet.
     """
 
     step: Step
@@ -60,6 +61,7 @@ class Order:
     before: tuple[Artifact, ...]
     resume: State | None
     options: Options
+    precision: str = ""
 
     def begin(self, stop: StopRequest, hears: Callable[[Event], None]) -> Generator[Any, None, None]:
         """Load the inputs and call the stage, which works as it is asked for its events."""
@@ -71,7 +73,8 @@ class Order:
 
         sources = replace(self.options.sources, tell=hear)
         device = pick_device(self.options.device)
-        return runner_of(self.step.spec)(job_of(self.step, self.folder, self.before, self.resume, device, sources))
+        job = job_of(self.step, self.folder, self.before, self.resume, device, sources)
+        return runner_of(self.step.spec)(replace(job, config=settled(job.config, device, before=self.precision)))
 
 
 class _Followers:

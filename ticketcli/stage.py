@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ticketcli.recipe.computing import StageConfig
 from ticketcli.recipe.configs import (
     EvaluateConfig,
     ImportConfig,
     PretrainConfig,
     PruneConfig,
     RewindConfig,
-    StageConfig,
     TrainDecoderConfig,
 )
 from ticketcli.recipe.transfer_config import TransferConfig

@@ -106,9 +106,8 @@ def pixels():
     for number, one in enumerate(model.parameters()):
         nn.init.normal_(one, generator=torch.Generator().manual_seed(number))
     feed = TASKS["semantic"].feed(config, splits, head, CPU)
-    replica = Replica(model, TASKS["semantic"].loss(model, head), feed.share)
-    losses = replica.losses(feed.at(0, 0))
-    replica.backward(losses["loss"])
+    replica = Replica(model, TASKS["semantic"].loss(model, head), feed.share, config)
+    losses = replica.learn(feed.at(0, 0))
     return {**replica.means(losses), "gradient": model.weight.grad.norm().item()}
 
 

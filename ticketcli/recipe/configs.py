@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from ticketcli.recipe.computing import Computing, StageConfig
 from ticketcli.recipe.config import Classes, Config, Duration, Durations, Floats, Names, Reference
 from ticketcli.units import Duration as _Duration
 
@@ -49,15 +50,7 @@ def ep(amount: float) -> _Duration:
     return _Duration(amount, "ep")
 
 
-class StageConfig(Config):
-    """What every stage has."""
-
-    seed: int = Field(
-        0, ge=0, lt=2**63, description="seed of every random draw in this stage; 0 is a seed like any other"
-    )
-
-
-class Training(StageConfig):
+class Training(Computing):
     """What every stage that trains has."""
 
     batch: int = Field(512, ge=1, description="images in an optimiser step")
@@ -204,6 +197,8 @@ class PruneConfig(Training):
             raise ValueError("target: placebo is for losses with a reconstruction")
         if self.target == "placebo" and self.batch < 2:
             raise ValueError("target: placebo takes another image of the batch; batch has to be 2 or more")
+        if self.target == "placebo" and self.micro_batch in (1, 2):
+            raise ValueError("target: placebo takes another image of a part of the batch; micro_batch: 3 or more")
         return self
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 from ticketcli.canon import digest
 from ticketcli.errors import InputMissing, UsageError, UsageErrors, did_you_mean
-from ticketcli.recipe.configs import StageConfig
+from ticketcli.recipe.computing import StageConfig
 from ticketcli.recipe.for_each import (
     Axis,
     Label,

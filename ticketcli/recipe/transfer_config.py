@@ -184,6 +184,8 @@ class TransferConfig(Training):
                     raise ValueError(f"{name} are for task: detection or segmentation")
         elif self.regions != "category" and self.task != "semantic":
             raise ValueError("regions are for task: semantic")
+        if self.compile and self.task != "classification":
+            raise ValueError("compile is for task: classification; images of other sizes would be compiled anew")
         if self.freeze_backbone and (self.freeze != "auto" or self.batchnorm == "train"):
             raise ValueError("freeze_backbone freezes all of it; leave out freeze and batchnorm: train")
         if self.task != "classification" and self.augment in ("shift", "resized-crop"):

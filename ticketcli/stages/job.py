@@ -21,7 +21,8 @@ from ticketcli.events import Note
 from ticketcli.models.architectures import build_encoder
 from ticketcli.models.decoder import Decoder, build_decoder
 from ticketcli.models.encoder import Encoder
-from ticketcli.recipe.configs import Data, StageConfig
+from ticketcli.recipe.computing import StageConfig
+from ticketcli.recipe.configs import Data
 from ticketcli.stage import StageSpec, Unit
 from ticketcli.tensors.files import load_into
 from ticketcli.tensors.ranks import one_first

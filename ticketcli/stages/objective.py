@@ -96,7 +96,8 @@ class Objective:
     ) -> float | None:
         """The gradients of lambda * L_rec over those of L_class, on the first few batches.
 
-        `share` is this process's part of each batch: all processes get what the whole batches give.
+        `share` is this process's part of each batch: all processes get what the whole batches give. As all that is
+        measured it is in fp32.
 
         None where the loss has not both, or the classification has no gradient.
         """
@@ -108,5 +109,6 @@ class Objective:
             return parts["class"], self.config.lambda_ * parts["rec"]
 
         few = (batch for _, batch in zip(range(_RATIO_BATCHES), batches, strict=False))
-        ratio = gradient_ratio(self.model, weights, mask, losses, few, share=share)
+        micro_batch = self.config.micro_batch
+        ratio = gradient_ratio(self.model, weights, mask, losses, few, share=share, micro_batch=micro_batch)
         return ratio if math.isfinite(ratio) else None

@@ -40,7 +40,9 @@ from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.tensors.ranks import require_equal, world
 from ticketcli.training.feeds import training_batches
 from ticketcli.training.loop import Run, learning_rate, train
+from ticketcli.training.memory import is_out_of_memory
 from ticketcli.training.recalibrate import calibration_batches, recalibrate
+from ticketcli.training.replicas import too_large
 from ticketcli.training.yields import Output, Produced, Yield
 from ticketcli.units import Duration
 
@@ -312,7 +314,15 @@ class _Rounds:
     def _ratio(self, batches: Batches) -> float | None:
         """The gradients of lambda * L_rec over those of L_class, on the first batches of a round."""
         first = (batches.at(0, step) for step in range(batches.per_epoch))
-        return self.objective.gradient_ratio(self.weights, self.mask, first, share=batches.share)
+        try:
+            return self.objective.gradient_ratio(self.weights, self.mask, first, share=batches.share)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # out here the error is gone, and with it what was computed
+        raise too_large(
+            self.model, self.objective, batches.at(0, 0), batches.share, self.config, "the ratio of gradients"
+        )
 
     def _healed(self) -> Generator[Yield, None, dict[str, Any]]:
         """The network as it was trained under the present mask."""

@@ -53,6 +53,10 @@ class Shown:
     objects: tuple[Objects, ...]
     indices: tuple[int, ...]
 
+    def part(self, some: slice) -> Shown:
+        """Some of the images, as they lie in the batch."""
+        return Shown(self.images[some], self.sizes[some], self.objects[some], self.indices[some])
+
 
 @dataclass(frozen=True)
 class Found:

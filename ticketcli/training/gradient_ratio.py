@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ticketcli.store.mask import Mask
 from ticketcli.tensors import ranks
+from ticketcli.training.parts import parts_of
 
 Losses = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -22,6 +23,7 @@ def gradient_ratio(
     batches: Iterable[tuple[Tensor, Tensor]],
     *,
     share: float = 1.0,
+    micro_batch: int | None = None,
 ) -> float:
     """The norm of the second loss's gradient over that of the first's, in the living weights of `parameters`.
 
@@ -35,6 +37,7 @@ def gradient_ratio(
         losses: images [N,3,H,W], labels [N] -> (L_class, lambda * L_rec), two scalars.
         batches: a few training batches; of several processes each has its part of them.
         share: this process's part of each.
+        micro_batch: images that are computed at once; None for all.
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     was_training = model.training
@@ -42,12 +45,14 @@ def gradient_ratio(
     weights = list(parameters.values())
     living = [torch.from_numpy(mask[name].copy()).to(weight.device) for name, weight in parameters.items()]
     sums = [[torch.zeros_like(weight) for weight in weights] for _ in range(2)]
-    for images, labels in batches:
-        for total, loss in zip(sums, losses(images, labels), strict=True):
+    parts = (part for batch in batches for part in parts_of(batch, micro_batch, share))
+    for part, part_share in parts:
+        weight = part_share * share
+        for total, loss in zip(sums, losses(*part), strict=True):
             gradients = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
             for slot, gradient in zip(total, gradients, strict=True):
                 if gradient is not None:
-                    slot += gradient if share == 1 else gradient * share
+                    slot += gradient if weight == 1 else gradient * weight
     model.train(was_training)
     with torch.no_grad():
         for name, buffer in model.named_buffers():

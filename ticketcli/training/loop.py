@@ -18,6 +18,7 @@ from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of, load_into
 from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.training.divergence import gradient_norm, require_finite, require_finite_values
+from ticketcli.training.parts import laid_out, like_weights
 from ticketcli.training.replicas import Loss, Replica
 from ticketcli.training.yields import Snapshot, State
 from ticketcli.units import Duration
@@ -101,9 +102,12 @@ def learning_rate(config: Training, iteration: int, per_epoch: int) -> float:
 
 def build_optimizer(config: Training, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """A fresh optimiser: nothing of an earlier round survives in it."""
+    fused = True if config.fused else None
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+        return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+    return torch.optim.SGD(
+        parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=fused
+    )
 
 
 def train(
@@ -126,10 +130,15 @@ def train(
 
     Raises:
         DivergedError: a loss, a gradient or a weight is not finite; the step is not taken.
+        OutOfMemory: a step does not fit into memory.
         PeerLost: another process of this run has ended.
         CorruptError: the state belongs to another mask.
     """
-    keep = keep or {}
+    with laid_out(run.model, run.config.layout):
+        return (yield from _train(run, resume, keep or {}))
+
+
+def _train(run: Run, resume: State | None, keep: Mapping[int, str]) -> Generator[Progress | Snapshot, None, Trained]:
     per_epoch = run.batches.per_epoch
     total = run.length.iterations(per_epoch)
     parameters = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
@@ -147,14 +156,13 @@ def train(
     run.model.train()
     for part in run.still:
         part.eval()
-    replica, values = Replica(run.model, run.loss, run.batches.share), dict[str, float]()
+    replica, values = Replica(run.model, run.loss, run.batches.share, run.config), dict[str, float]()
     while iteration < total:
         epoch, step = divmod(iteration, per_epoch)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(run.config, iteration, per_epoch)
-        losses = replica.losses(run.batches.at(epoch, step))
         optimizer.zero_grad(set_to_none=True)
-        replica.backward(losses["loss"])
+        losses = replica.learn(run.batches.at(epoch, step), where=run.what)
         if masked is not None:
             masked.mask_gradients()
         norm = gradient_norm(parameters, run.config.clip)
@@ -186,6 +194,7 @@ def _capture(run: Run, optimizer: torch.optim.Optimizer, iteration: int, kept: K
     require_finite_values([*run.model.state_dict().values(), *slots], where=run.what, step=iteration)
     return {
         "iteration": iteration,
+        "precision": run.config.precision,
         "model": copy_of(run.model),
         "optimizer": optimizer.state_dict(),
         "mask": {name: torch.from_numpy(bits.copy()) for name, bits in packed.items()},
@@ -198,6 +207,7 @@ def _restore(run: Run, optimizer: torch.optim.Optimizer, state: State) -> tuple[
     mask = _restored_mask(run, {name: bits.numpy() for name, bits in state["mask"].items()})
     load_into(run.model, state["model"], where=f"the saved state of {run.what}")
     optimizer.load_state_dict(state["optimizer"])
+    like_weights(optimizer)
     torch.set_rng_state(state["rng"])
     return int(state["iteration"]), dict(state["kept"]), mask
 

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ticketcli.errors import OutOfMemory
+from ticketcli.recipe.configs import Training
 from ticketcli.tensors import ranks
+from ticketcli.training.compiling import compiled
+from ticketcli.training.memory import does_not_fit, is_out_of_memory, largest_that_fits
+from ticketcli.training.parts import Batch, in_layout, n_images, parts_of, some
 
 Loss = Callable[..., dict[str, Tensor]]
 
 
 class _LossOf(nn.Module):
-    """A loss as a module, so that DistributedDataParallel sees where its network begins and ends."""
+    """A loss as a module, so that DistributedDataParallel sees where its network begins and ends; and its precision."""
 
-    def __init__(self, model: nn.Module, loss: Loss) -> None:
+    def __init__(self, model: nn.Module, loss: Loss, precision: str) -> None:
         super().__init__()
-        self.model, self.loss = model, loss
+        self.model, self.loss, self.in_bf16 = model, loss, precision == "bf16"
 
     def forward(self, *batch: Any) -> dict[str, Tensor]:
-        return self.loss(*batch)
+        if not self.in_bf16:
+            return self.loss(*batch)
+        with torch.autocast(next(self.model.parameters()).device.type, torch.bfloat16):
+            found = self.loss(*batch)
+        return {name: value.float() for name, value in found.items()}
 
 
 class Replica:
-    """A process's copy of a network that learns; in a lone process it adds nothing.
+    """A process's copy of a network that learns, computed as the settings say; by default, alone, it adds nothing.
 
     Gradients are averaged over the processes while they are computed, by torch's DistributedDataParallel. Every process
     has the statistics of its own part of a batch in its BatchNorm layers; the running ones are those of process 0,
@@ -37,25 +47,71 @@ class Replica:
         model: what learns.
         loss: a batch -> named scalars, means over its images.
         share: this process's part of each batch.
+        config: how it is computed; `precision` is settled.
     """
 
-    def __init__(self, model: nn.Module, loss: Loss, share: float) -> None:
-        self.model, self.share = model, share
+    def __init__(self, model: nn.Module, loss: Loss, share: float, config: Training) -> None:
+        if config.precision == "auto":
+            raise AssertionError("the precision is settled before a stage begins")
+        self.model, self.share, self.config = model, share, config
         self.rehearsed = ranks.world() <= 2
+        self.plain = loss
         self.loss: Callable[..., Any] = loss
-        if ranks.world() > 1:
-            with ranks.noticing_losses():
-                self.loss = DistributedDataParallel(_LossOf(model, loss))
+        if config.compile or config.precision != "fp32" or ranks.world() > 1:
+            module: nn.Module = _LossOf(model, loss, config.precision)
+            self.loss = module = compiled(module) if config.compile else module
+            if ranks.world() > 1:
+                with ranks.noticing_losses():
+                    self.loss = DistributedDataParallel(module)
 
-    def losses(self, batch: tuple[Any, ...]) -> dict[str, Tensor]:
-        """Of this process's part of the batch."""
+    def learn(self, batch: Batch, *, where: str = "") -> dict[str, Tensor]:
+        """Add the gradients of the whole batch's mean loss to those of the parameters.
+
+        Args:
+            batch: this process's part.
+            where: what is under way, for people.
+
+        Returns:
+            The losses of this process's part.
+
+        Raises:
+            OutOfMemory: it does not fit; says what would.
+            PeerLost: another process has ended.
+        """
+        try:
+            return self._learn(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # out here the error is gone, and with it what the step held
+        raise too_large(self.model, self.plain, batch, self.share, self.config, where)
+
+    def _learn(self, batch: Batch) -> dict[str, Tensor]:
+        parts = parts_of(in_layout(batch, self.config.layout), self.config.micro_batch, self.share)
+        total: dict[str, Tensor] = {}
         with ranks.noticing_losses():
             if not self.rehearsed:
-                self._rehearse(batch)
-            found: dict[str, Tensor] = self.loss(*batch)
-        return found
+                self._rehearse(parts[0][0])
+            for number, (part, weight) in enumerate(parts, 1):
+                with self._together(number == len(parts)):
+                    losses: dict[str, Tensor] = self.loss(*part)
+                    self._backward(losses["loss"], weight)
+                for name, value in losses.items():
+                    found = value.detach() if weight == 1 else value.detach() * weight
+                    total[name] = total[name] + found if name in total else found
+        return total
 
-    def _rehearse(self, batch: tuple[Any, ...]) -> None:
+    def _together(self, last: bool) -> AbstractContextManager[Any]:
+        """Processes average their gradients once a step, with the last part."""
+        if last or not isinstance(self.loss, DistributedDataParallel):
+            return nullcontext()
+        return self.loss.no_sync()
+
+    def _backward(self, loss: Tensor, part: float) -> None:
+        weight = part * self.share * ranks.world()  # the mean over processes of what is weighted so
+        (loss if weight == 1 else loss * weight).backward()  # type: ignore[no-untyped-call]
+
+    def _rehearse(self, batch: Batch) -> None:
         """A first step without effect, for the sake of the last bits.
 
         DistributedDataParallel lays out anew, after its first step, what it sends together; and with that the order in
@@ -69,12 +125,6 @@ class Replica:
                 buffer.copy_(before)
         self.rehearsed = True
 
-    def backward(self, loss: Tensor) -> None:
-        """Compute the gradients of the whole batch's mean loss."""
-        weight = self.share * ranks.world()  # the mean over processes of what is weighted so
-        with ranks.noticing_losses():
-            (loss if weight == 1 else loss * weight).backward()  # type: ignore[no-untyped-call]
-
     def means(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
         """The losses of the whole batch."""
         if ranks.world() == 1:
@@ -86,3 +136,27 @@ class Replica:
     def settle(self) -> None:
         """After the last step: process 0's buffers for all, so that all measure the same network."""
         ranks.copy_buffers(self.model)
+
+
+def too_large(model: nn.Module, loss: Loss, batch: Batch, share: float, config: Training, where: str) -> OutOfMemory:
+    """What to say where a batch does not fit; a process that is not alone cannot try what would.
+
+    Args:
+        model: what learns; it is spoilt.
+        loss: a batch -> named scalars.
+        batch: this process's part, not yet divided.
+        share: what part of the whole that is.
+        config: how it is computed.
+        where: what was under way, for people.
+    """
+    n = n_images(parts_of(batch, config.micro_batch, share)[0][0])
+    if ranks.world() > 1:
+        return does_not_fit(n, n // 2, where=where, tried=False)
+    plain = _LossOf(model, loss, config.precision)
+
+    def learn(few: int) -> None:
+        part = in_layout(some(batch, slice(0, few)), config.layout)
+        plain(*part)["loss"].backward()
+
+    fits = largest_that_fits(model, learn, n, optimizer=config.optimizer)
+    return does_not_fit(n, fits, where=where, tried=True)
