@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from ticketcli.canon import digest
 from ticketcli.errors import NothingToResume, PeerLost, StaleError, Stopped
 from ticketcli.events import JsonLines, Listener, Measured, Note, Pause, PlainLines, listeners
 from ticketcli.exchange import write_output
+from ticketcli.headline import headline
 from ticketcli.machine import (
     Speedometer,
     environment,
@@ -35,8 +36,9 @@ from ticketcli.store.lock import Held, locked
 from ticketcli.store.manifest import Artifact, Manifest, UnitRecord, write_manifest
 from ticketcli.store.run_folder import FOREIGN, STATE, Run
 from ticketcli.tensors import ranks
-from ticketcli.training.yields import Produced, Snapshot
-from ticketcli.units import human_bytes
+from ticketcli.tensors.beside import moment_on
+from ticketcli.training.yields import Produced, Snapshot, State
+from ticketcli.writer import Writer
 
 
 def execute(
@@ -101,6 +103,7 @@ class _Execution:
         self.saved_at = time.monotonic()
         self.spent = 0.0
         self.precision = ""  # of the training; "" where there is none
+        self.writer = Writer()
         # at the end of a training and not yet saved, for what follows may be stopped
         self.trained: Captured | None = None
         self.is_saved = False  # a state of the unit under way
@@ -165,10 +168,12 @@ class _Execution:
             told = listeners(self.step.name, quiet=self.options.quiet, extra=[metrics])
             for listener in told:
                 stack.callback(listener.close)
+            stack.callback(self.writer.end)
             metrics.cut(*(self._finished_log() if saved is None else (saved.log_end, saved.log_sha256)))
             todo = list(self.step.todo)
             end = self.step.spec.units(self.step.recipe.config)[-1]  # of the step; fewer units may have been asked for
             for event in chain([first], self._heard(events, metrics)):
+                self.writer.look()
                 if isinstance(event, Snapshot):
                     self._maybe_save(event, todo[0], metrics)
                 elif isinstance(event, Pause) and (reason := self._poll()):
@@ -239,28 +244,42 @@ class _Execution:
     def _maybe_save(self, snapshot: Snapshot, unit: Unit, metrics: JsonLines) -> None:
         reason = self._poll()
         due = bool(reason) or time.monotonic() - self.saved_at >= self.options.save_every
+        if due and not reason and self.writer.is_busy and self.options.save_every:
+            due = False  # one save at a time: this one is for the next moment
         if not due and not snapshot.last:
             return
-        captured = Captured(snapshot.capture(), metrics.offset, metrics.sha256)
+        self.writer.finish()  # also before measuring, which may start processes
+        captured = Captured(snapshot.capture(), metrics.offset, metrics.sha256, moment_on(self.device))
         if not due:
             self.trained = captured
             return
-        self._save(captured, metrics)
+        self._save(captured, metrics, None if snapshot.last else snapshot.release)
         if reason:
+            self.writer.finish()
             raise self._stopped(reason, f"{unit.name}, step {captured.state['iteration']} is saved")
 
-    def _save(self, captured: Captured, metrics: JsonLines) -> None:
-        began = time.monotonic()
-        metrics.sync()
-        self.held.check()
-        self.states.save(captured, self.spent + began - self.unit_started)
+    def _save(self, captured: Captured, metrics: JsonLines, release: Callable[[State], None] | None = None) -> None:
+        """Have a state written while the stage goes on."""
+        states, seconds = self.states, self.spent + time.monotonic() - self.unit_started
+
+        def write() -> None:
+            metrics.sync()
+            self.held.check()
+            states.save(captured, seconds)
+
+        def written(took: float) -> None:
+            self.stop.saved(took)
+            if release is not None:
+                release(captured.state)
+
+        self.writer.begin(write, written)
         self.is_saved, self.saved_at = True, time.monotonic()
-        self.stop.saved(self.saved_at - began)
 
     def _save_trained(self, metrics: JsonLines) -> None:
         if self.trained is not None:
             self._save(self.trained, metrics)
             self.trained = None
+        self.writer.finish()
 
     def _stop_measuring(self, reason: str, pause: Pause, unit: Unit, metrics: JsonLines) -> Stopped:
         """What was trained is saved; what was measured of it is measured anew."""
@@ -279,6 +298,7 @@ class _Execution:
         """Write the files, then the manifest: only then does the unit count as done."""
         if produced.unit != unit.name:
             raise AssertionError(f"the stage made {produced.unit}, planned was {unit.name}")
+        self.writer.finish()
         held = {role: bound.artifact.files for role, bound in self.step.inputs.items()}
         inputs = {role: files["values"] for role, files in held.items() if "values" in files}
         made = self.manifest.artifacts()
@@ -309,7 +329,11 @@ class _Execution:
         self.unit_started = self.saved_at = time.monotonic()
         gpu = peak_gpu_memory(self.device)
         for listener in told:
-            listener.on(Note(f"{unit.name} done in {record.seconds:.1f}s{_headline(produced.metrics, speed, gpu)}"))
+            listener.on(
+                Note(
+                    f"{unit.name} done in {record.seconds:.1f}s{headline(produced.metrics, speed, peak_memory(), gpu)}"
+                )
+            )
         forget_peaks(self.device)
 
     def _environment(self, speed: float | None) -> dict[str, Any]:
@@ -317,22 +341,3 @@ class _Execution:
         found = environment(self.device)
         found |= {"precision": self.precision} if self.precision else {}
         return found if speed is None else found | {"images_per_second": speed}
-
-
-def _headline(metrics: Mapping[str, Any], speed: float | None, gpu_memory: int | None) -> str:
-    parts = []
-    if "sparsity" in metrics:
-        parts.append(f"{metrics['sparsity']:.2%} sparse")
-    for name in ("test", "validation", "healed_before"):
-        if name in metrics:
-            found, label = metrics[name], name.replace("healed_before", "finetuned")
-            parts += [f"{label} top-1 {found['top1']:.2%}"] if "top1" in found else []
-            parts += [f"PSNR {found['psnr']:.2f} dB"] if "psnr" in found else []
-    found = metrics.get("test", metrics)
-    parts += [f"mIoU {found['miou']:.2%}"] if found.get("miou") is not None else []
-    for kind in ("box", "mask"):
-        parts += [f"{kind} AP {100 * found[kind]['ap']:.1f}"] if found.get(kind, {}).get("ap") is not None else []
-    parts += [f"trained at {speed:,.0f} img/s"] if speed is not None else []
-    parts.append(f"peak memory {human_bytes(peak_memory())}")
-    parts += [f"of the GPU {human_bytes(gpu_memory)}"] if gpu_memory is not None else []
-    return ": " + ", ".join(parts)

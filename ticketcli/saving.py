@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ticketcli.errors import CorruptError, UsageError
+from ticketcli.errors import CorruptError, DivergedError, UsageError
 from ticketcli.log import check_log
 from ticketcli.store.generations import Generations
 from ticketcli.tensors import ranks
+from ticketcli.tensors.beside import Moment, beside
 from ticketcli.tensors.files import read_state, write_state
+from ticketcli.training.divergence import diverged
 from ticketcli.training.yields import State
 
 
@@ -21,13 +24,14 @@ class Captured:
     state: State
     log_end: int
     log_sha256: str
+    moment: Moment | None = None  # on a GPU, when its values are there
 
 
 @dataclass(frozen=True)
 class Saved(Captured):
     """A state as it was saved, and the seconds that the unit had taken by then."""
 
-    seconds: float
+    seconds: float = 0.0
 
 
 class UnitStates:
@@ -58,7 +62,7 @@ class UnitStates:
             return None
         try:
             log = int(about["metrics_offset"]), str(about.get("metrics_sha256", ""))
-            found = Saved({**state, "iteration": int(state["iteration"])}, *log, float(about["seconds"]))
+            found = Saved({**state, "iteration": int(state["iteration"])}, *log, seconds=float(about["seconds"]))
             n_processes = int(about.get("processes", 1))
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptError(f"it lacks what every state has: {error!r}", where=str(path)) from None
@@ -67,7 +71,12 @@ class UnitStates:
         return found
 
     def save(self, captured: Captured, seconds: float) -> None:
-        """Write the next generation."""
+        """Write the next generation. May be called in a thread, while the training that was captured goes on.
+
+        Raises:
+            DivergedError: there are values that are no finite numbers.
+            NoSpaceError: the disk is full.
+        """
         about = {
             "unit": self.unit,
             "key": self.key,
@@ -76,15 +85,25 @@ class UnitStates:
             "seconds": seconds,
             "processes": ranks.world(),
         }
-        self.generations.commit(
-            lambda path: write_state(
-                path, captured.state, about=about, check=lambda temporary: read_state(temporary) and None
+        with beside(captured.moment), _said_of(self.unit, captured.state["iteration"]):
+            self.generations.commit(
+                lambda path: write_state(
+                    path, captured.state, about=about, check=lambda temporary: read_state(temporary) and None
+                )
             )
-        )
 
     def drop(self) -> None:
         """The unit is finished: delete its states."""
         self.generations.drop()
+
+
+@contextmanager
+def _said_of(unit: str, step: int) -> Iterator[None]:
+    """Files number their tensors; people know units and steps."""
+    try:
+        yield
+    except DivergedError:
+        raise diverged(where=unit, step=step) from None
 
 
 def _require_as_many(n_processes: int, unit: str, path: Path) -> None:

@@ -105,13 +105,25 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str, w
 def _flatten(tree: Tree, tensors: dict[str, Tensor]) -> Any:
     if isinstance(tree, Tensor):
         key = str(len(tensors))
-        tensors[key] = tree.detach().to("cpu").clone().contiguous()
+        tensors[key] = tree.detach().to("cpu").contiguous()
         return {"tensor": key}
     if isinstance(tree, Mapping):
         return {"map": [[key, _flatten(value, tensors)] for key, value in tree.items()]}
     if isinstance(tree, (list, tuple)):
         return {"list": [_flatten(value, tensors) for value in tree]}
     return {"value": tree}
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same, none within the memory of another, which the format cannot say; only such are copied."""
+    seen: set[int] = set()
+    found = {}
+    for key, tensor in tensors.items():
+        storage = tensor.untyped_storage()
+        is_own = storage.nbytes() == tensor.nbytes and storage.data_ptr() not in seen
+        seen.add(storage.data_ptr())
+        found[key] = tensor if is_own else tensor.clone()
+    return found
 
 
 def _unflatten(skeleton: Any, tensors: Mapping[str, Tensor]) -> Tree:
@@ -128,6 +140,7 @@ def write_state(path: Path, tree: Tree, *, about: dict[str, Any], check: Callabl
     """Write a nested structure of mappings, lists, tensors and JSON values atomically, and read it back to be sure."""
     tensors: dict[str, Tensor] = {}
     skeleton = _flatten(tree, tensors)
+    tensors = _apart(tensors)
     require_finite(tensors, where=str(path))
     write_tensors(
         path,

@@ -44,4 +44,9 @@ def require_finite_values(values: Iterable[Any], *, where: str, step: int) -> No
     """
     for value in values:
         if isinstance(value, Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise DivergedError(f"the weights are no longer finite after step {step}", where=where, hint=_HINT)
+            raise diverged(where=where, step=step)
+
+
+def diverged(*, where: str, step: int) -> DivergedError:
+    """The error of weights that are no finite numbers."""
+    return DivergedError(f"the weights are no longer finite after step {step}", where=where, hint=_HINT)

@@ -17,6 +17,7 @@ from ticketcli.store.codec import pack, unpack
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of, load_into
 from ticketcli.tensors.masking import MaskedWeights
+from ticketcli.training.copies import Copies
 from ticketcli.training.divergence import gradient_norm, require_finite, require_finite_values
 from ticketcli.training.parts import laid_out, like_weights
 from ticketcli.training.replicas import Loss, Replica
@@ -156,6 +157,7 @@ def _train(run: Run, resume: State | None, keep: Mapping[int, str]) -> Generator
     run.model.train()
     for part in run.still:
         part.eval()
+    copies = Copies()
     replica, values = Replica(run.model, run.loss, run.batches.share, run.config), dict[str, float]()
     while iteration < total:
         epoch, step = divmod(iteration, per_epoch)
@@ -179,7 +181,8 @@ def _train(run: Run, resume: State | None, keep: Mapping[int, str]) -> Generator
                 mask, masked = smaller, MaskedWeights(run.prunable, smaller)
                 masked.apply(optimizer)
         yield Progress(run.what, iteration, total, values, run.batches.batch)
-        yield Snapshot(partial(_capture, run, optimizer, iteration, kept, mask), last=iteration == total)
+        capture = partial(_capture, run, optimizer, iteration, kept, mask, copies)
+        yield Snapshot(capture, iteration == total, partial(_release, copies))
     run.batches.close()  # processes that decode images are not kept for what comes after
     replica.settle()
     require_finite_values(run.model.state_dict().values(), where=run.what, step=iteration)
@@ -188,19 +191,22 @@ def _train(run: Run, resume: State | None, keep: Mapping[int, str]) -> Generator
     return Trained(kept, mask)
 
 
-def _capture(run: Run, optimizer: torch.optim.Optimizer, iteration: int, kept: Kept, mask: Mask | None) -> State:
+def _capture(
+    run: Run, optimizer: torch.optim.Optimizer, iteration: int, kept: Kept, mask: Mask | None, copies: Copies
+) -> State:
     packed = {} if mask is None else pack(mask)
-    slots = (value for slot in optimizer.state.values() for value in slot.values())
-    require_finite_values([*run.model.state_dict().values(), *slots], where=run.what, step=iteration)
     return {
         "iteration": iteration,
         "precision": run.config.precision,
-        "model": copy_of(run.model),
-        "optimizer": optimizer.state_dict(),
+        **copies.of({"model": run.model.state_dict(), "optimizer": optimizer.state_dict()}),
         "mask": {name: torch.from_numpy(bits.copy()) for name, bits in packed.items()},
-        "kept": kept,
+        "kept": dict(kept),
         "rng": torch.get_rng_state(),
     }
+
+
+def _release(copies: Copies, state: State) -> None:
+    copies.give_back({part: state[part] for part in ("model", "optimizer")})
 
 
 def _restore(run: Run, optimizer: torch.optim.Optimizer, state: State) -> tuple[int, Kept, Mask | None]:

@@ -18,11 +18,14 @@ State = dict[str, Any]
 class Snapshot:
     """Between two steps: the shell may call `capture` here to save the state, and may stop here.
 
-    After the `last` of a training the model is measured and changed: what may be needed later has to be captured now.
+    What is captured stays as it is while training goes on, so it can be written meanwhile; `release` tells that it is
+    no longer needed, and that its memory may serve the next. After the `last` of a training the model is measured and
+    changed: what may be needed later has to be captured now.
     """
 
     capture: Callable[[], State]
     last: bool = False
+    release: Callable[[State], None] = lambda state: None
 
 
 @dataclass(frozen=True)
