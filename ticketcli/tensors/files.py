@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ticketcli.errors import CorruptError, DivergedError, MismatchError
 from ticketcli.store.tensorfile import check_bytes, read_header, write_tensors
+from ticketcli.tensors.finite import is_finite
 
 STATE = "state"
 Tree = Any
@@ -38,7 +39,7 @@ def require_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
         DivergedError: names the first such tensor.
     """
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if not is_finite(tensor):
             raise DivergedError(
                 f"'{name}' is not finite", where=where, hint="lower lr, or clip the gradients (clip: 1.0)"
             )

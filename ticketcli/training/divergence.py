@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ticketcli.errors import DivergedError
+from ticketcli.tensors.finite import is_finite
 
 _HINT = "a lower lr, clipped gradients (clip: 1.0) or a longer warm-up (warmup: 500it); what is saved is from before"
 
@@ -43,7 +43,7 @@ def require_finite_values(values: Iterable[Any], *, where: str, step: int) -> No
         DivergedError: there is one.
     """
     for value in values:
-        if isinstance(value, Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        if isinstance(value, Tensor) and not is_finite(value):
             raise diverged(where=where, step=step)
 
 
