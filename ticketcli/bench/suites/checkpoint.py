@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,7 +16,9 @@ from torch.nn import functional as F
 from ticketcli.bench.job import BenchJob, same
 from ticketcli.bench.row import Equality, Goal, Row
 from ticketcli.bench.subjects import batch_of, network
-from ticketcli.tensors.files import copy_of, read_checkpoint, write_checkpoint, write_state
+from ticketcli.tensors.files import copy_of, read_checkpoint, read_state, write_checkpoint, write_state
+from ticketcli.training.copies import Copies
+from ticketcli.writer import Writer
 
 _BATCH = 8
 _STALL = 0.005  # of a step
@@ -37,30 +40,71 @@ def run(job: BenchJob) -> Iterator[Row]:
     note = "only ours and bare bytes wait for the disk; only ours checks and seals"
     for peer, theirs_ in ways.items():
         yield job.compare(what, write, peer, theirs_, equality=partial(_comes_back, write, ours, tensors), note=note)
-    yield _stall(job)
+    yield from _stall(job)
 
 
-def _stall(job: BenchJob) -> Row:
-    """The loop stands still while a state is captured and written: as a share of a step, were it saved after each."""
-    subject = network(job)
-    model = subject.model.train()
-    images, labels = batch_of(job.sized(_BATCH, at_least=2), subject.side, 10)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-9, momentum=0.9)
-    path = job.folder / "state.safetensors"
+class _Training:
+    """A network with momentum, a step of it, and its states as the loop captures and the shell writes them."""
 
-    def step() -> None:
-        optimizer.zero_grad()
-        F.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+    def __init__(self, job: BenchJob) -> None:
+        self.subject = network(job)
+        self.model = self.subject.model.train()
+        self.images, self.labels = batch_of(job.sized(_BATCH, at_least=2), self.subject.side, 10)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-9, momentum=0.9)
+        self.copies, self.writer, self.path = Copies(), Writer(), job.folder / "state.safetensors"
 
-    def save() -> None:
-        write_state(path, {"model": copy_of(model), "optimizer": optimizer.state_dict()}, about={})
+    def step(self) -> None:
+        """A step at a rate that moves the weights by little."""
+        self.optimizer.zero_grad()
+        F.cross_entropy(self.model(self.images), self.labels).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
 
-    step()
-    return job.compare(
-        f"wait for a saved state ({subject.arch} with momentum)", save, f"a step, batch {len(images)}", step,
-        equality=lambda: _state_back(save, path, copy_of(model)), goal=Goal("cost", _STALL),
+    def capture(self) -> Any:
+        """What a training that is saved waits for."""
+        return self.copies.of({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()})
+
+    def wait(self) -> None:
+        """The whole wait: the copy. Its memory serves the next, as it does once it is written."""
+        self.copies.give_back(self.capture())
+
+    def step_while_writing(self) -> None:
+        """A step; whenever no state is being written, the next is begun."""
+        if not self.writer.is_busy:
+            state = self.capture()
+            self.writer.begin(partial(self.write, state), lambda seconds: self.copies.give_back(state))
+        self.step()
+
+    def write(self, state: Any) -> None:
+        """Write a state and read it back, as the shell does."""
+        write_state(self.path, state, about={}, check=lambda path: read_state(path) and None)
+
+    def comes_back(self) -> Equality:
+        """What is written is what was captured, whatever steps were taken meanwhile."""
+        self.step()
+        before = copy_of(self.model)
+        self.step_while_writing()
+        self.writer.finish()
+        found = read_state(self.path)[0]["model"]
+        good = all(torch.equal(found[name], value) for name, value in before.items())
+        moved = any(not torch.equal(value, before[name]) for name, value in self.model.state_dict().items())
+        return same("the state", good and moved, "of the moment, though training went on")
+
+
+def _stall(job: BenchJob) -> Iterator[Row]:
+    """What a save costs a training: the wait at its step, and a step's length while one is being written."""
+    training = _Training(job)
+    arch, n = training.subject.arch, len(training.images)
+    training.step()
+    yield job.compare(
+        f"wait for a saved state ({arch} with momentum)", training.wait, f"a step, batch {n}", training.step,
+        equality=training.comes_back, goal=Goal("cost", _STALL),
+        note="the first save of a training waits longer: its memory is new",
     )  # fmt: skip
+    yield job.compare(
+        f"a step of {arch} while states are written without end", training.step_while_writing,
+        f"a step, batch {n}", training.step, equality=training.comes_back,
+    )  # fmt: skip
+    training.writer.finish()
 
 
 def _bare(tensors: dict[str, Tensor], path: Path) -> None:
@@ -76,12 +120,3 @@ def _comes_back(write: partial[None], path: Path, tensors: dict[str, Tensor]) ->
     mine, plain = read_checkpoint(path).tensors, load_file(path)
     good = all(torch.equal(mine[name], value) and torch.equal(plain[name], value) for name, value in tensors.items())
     return same("tensors", good and mine.keys() == tensors.keys(), "by safetensors' own reader, too")
-
-
-def _state_back(save: object, path: Path, model: dict[str, Tensor]) -> Equality:
-    assert callable(save)
-    save()
-    from ticketcli.tensors.files import read_state
-
-    found = read_state(path)[0]["model"]
-    return same("the state", all(torch.equal(found[name], value) for name, value in model.items()))
