@@ -58,9 +58,9 @@ def small_run(*, batch, length, still, **settings):
     return Run("exercise", model, loss, feed, config, length, prunable(model), half_mask(model), still=norms)
 
 
-def training(*, still):
+def training(*, still, **settings):
     """The weights after four steps, the losses that were shown, and the images counted."""
-    run = small_run(batch=15, length="4it", still=still)
+    run = small_run(batch=15, length="4it", still=still, **settings)
     shown = [event for event in train(run) if isinstance(event, Progress)]
     mask = drop_smallest(run.prunable, run.mask, fraction=0.3)
     return {"weights": copy_of(run.model), "shown": dict(shown[-1].values), "batch": shown[-1].batch, "mask": mask}
@@ -163,6 +163,8 @@ def exercises():
     return {
         "still": training(still=True),
         "moving": training(still=False),
+        "parts": training(still=True, micro_batch=3),
+        "ways": training(still=False, precision="bf16", layout="channels_last", fused=True, micro_batch=1),
         "divergence": divergence(),
         "ratio": ratio(),
         "pixels": pixels(),

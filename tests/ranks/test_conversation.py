@@ -64,6 +64,19 @@ def test_with_frozen_statistics_the_weights_are_those_of_one_process_to_one_in_a
         assert one["still"]["mask"].overlap(alone["still"]["mask"]) > 0.9999
 
 
+def test_parts_of_a_batch_add_up_to_the_whole_in_two_processes_too(both, alone):
+    for name, value in alone["still"]["weights"].items():
+        for found in (alone["parts"], both[0]["parts"]):
+            assert torch.allclose(value, found["weights"][name], rtol=1e-5, atol=1e-6), name
+    assert both[0]["parts"]["shown"] == pytest.approx(alone["still"]["shown"], rel=1e-5)
+
+
+@pytest.mark.parametrize("how", ["parts", "ways"])
+def test_however_it_is_computed_both_end_in_the_same_bytes(both, how):
+    one, other = (part[how]["weights"] for part in both)
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
 def test_both_have_the_same_bytes_in_the_end_running_statistics_too(both, alone):
     one, other = (part["moving"] for part in both)
     assert all(torch.equal(value, other["weights"][name]) for name, value in one["weights"].items())

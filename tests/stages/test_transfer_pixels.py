@@ -94,6 +94,20 @@ def test_a_classifier_can_be_a_head_on_a_frozen_backbone():
 
 
 @pytest.mark.parametrize("task", ["semantic", "segmentation"])
+def test_in_half_precision_and_in_parts_a_task_is_trained_and_keeps_its_mask(task):
+    ways = {"precision": "bf16", "layout": "channels_last", "fused": True, "micro_batch": 2}
+    source = ticket()
+    output, usual = (made(run_transfer(source, task=task, **how)[0]) for how in (ways, {}))
+    assert {name: (v.dtype, v.shape) for name, v in output.values.items()} == {
+        name: (v.dtype, v.shape) for name, v in usual.values.items()
+    }
+    assert all(value.is_contiguous() for value in output.values.values())
+    assert not all(torch.equal(value, usual.values[name]) for name, value in output.values.items())
+    for name, alive in output.mask.items():
+        assert not output.values[name].numpy().view(np.int32)[~alive].any(), "+0.0 to the last bit"
+
+
+@pytest.mark.parametrize("task", ["semantic", "segmentation"])
 def test_a_run_cut_and_continued_ends_in_the_same_bytes(task, tmp_path):
     source = ticket()
     straight = made(run_transfer(source, task=task)[0])

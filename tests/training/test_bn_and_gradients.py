@@ -49,3 +49,13 @@ def test_measuring_the_ratio_leaves_gradients_statistics_and_mode_alone():
     assert all(torch.equal(before[name], buffer) for name, buffer in model.named_buffers())
     assert model[0].weight.grad is None
     assert not model.training
+
+
+def test_the_ratio_is_the_same_in_parts():
+    model = nn.Linear(3, 2, bias=False)
+    losses = lambda x, y: (nn.functional.cross_entropy(model(x), y), model(x).square().mean())  # noqa: E731
+    draw = torch.Generator().manual_seed(0)
+    batch = torch.randn(7, 3, generator=draw), torch.randint(2, (7,), generator=draw)
+    weights, mask = dict(model.named_parameters()), Mask.full({"weight": (2, 3)})
+    found = [gradient_ratio(model, weights, mask, losses, [batch], micro_batch=n) for n in (None, 3, 1)]
+    assert found == pytest.approx([found[0]] * 3, rel=1e-4)

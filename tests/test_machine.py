@@ -1,0 +1,41 @@
+"""The machine: what `precision: auto` stands for on it, and the peak of its memory."""
+
+import numpy as np
+import pytest
+import torch
+
+from ticketcli import machine
+from ticketcli.machine import forget_peaks, peak_gpu_memory, peak_memory, settled
+from ticketcli.recipe.configs import PruneConfig, RewindConfig
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [({"avx512_bf16", "avx2"}, "bf16"), ({"amx_bf16"}, "bf16"), ({"avx512f", "avx2"}, "fp32"), (set(), "fp32")],
+)
+def test_auto_is_half_precision_where_the_processor_multiplies_it(monkeypatch, flags, precision):
+    monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset(flags))
+    assert settled(PruneConfig(precision="auto"), CPU).precision == precision
+    assert settled(PruneConfig(precision="auto"), CPU, before="bf16").precision == "bf16"
+    assert settled(PruneConfig(precision="auto"), CPU, before="fp32").precision == "fp32"
+
+
+def test_what_is_said_is_not_settled(monkeypatch):
+    monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    for config in (PruneConfig(), PruneConfig(precision="bf16"), RewindConfig()):
+        assert settled(config, CPU, before="fp32") is config
+
+
+def test_a_peak_is_counted_from_where_the_one_before_was_forgotten():
+    def work(n):
+        return int(np.ones(n, dtype=np.uint8).sum())
+
+    forget_peaks(CPU)
+    before = peak_memory()
+    work(400_000_000)
+    assert peak_memory() > before + 300_000_000
+    forget_peaks(CPU)
+    assert peak_memory() < before + 200_000_000
+    assert peak_gpu_memory(CPU) is None
