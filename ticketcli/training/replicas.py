@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -61,6 +62,8 @@ class Replica:
             module: nn.Module = _LossOf(model, loss, config.precision)
             self.loss = module = compiled(module) if config.compile else module
             if ranks.world() > 1:
+                if config.compile:  # compiled gradients of 1 x 1 kernels lie as they lie; a matter of speed
+                    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
                 with ranks.noticing_losses():
                     self.loss = DistributedDataParallel(module)
 
