@@ -166,7 +166,7 @@ def test_a_check_of_equality_sees_what_is_wrong_with_ours(suite, tmp_path, monke
     assert rows
     assert any(row.failed for row in rows)
     compared = {"maskstep": 4, "threshold": 6, "coco-eval": 2, "checkpoint": 5}
-    assert sum(row.failed for row in rows) >= compared.get(suite, 1)
+    assert sum(row.failed for row in rows) >= min(compared.get(suite, 1), len(rows))  # not every peer is installed
 
 
 def test_the_demo_that_dies_is_a_row_that_says_so(tmp_path, monkeypatch):
