@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import resource
 import sys
@@ -20,11 +21,16 @@ from ticketcli.recipe.computing import StageConfig
 from ticketcli.recipe.configs import Training
 from ticketcli.tensors import ranks
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+_GLIBC = {_MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20}  # bytes; where its own rule ends
+_KEEPING = {_MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: 2**31 - 1}
 _BF16 = {"avx512_bf16", "amx_bf16"}  # what multiplies bf16 in a CPU
 
 
 def pick_device(name: str) -> torch.device:
     """The device to compute on; where several processes work together, each has a GPU of its own.
+
+    On a CPU, freed memory is kept from here on: see `keep_freed_memory`.
 
     Raises:
         UsageError: no such device here, or fewer than processes.
@@ -40,7 +46,24 @@ def pick_device(name: str) -> torch.device:
         raise UsageError(
             f"cannot compute on '{name}': {str(error).splitlines()[0]}", where="--device", hint="--device cpu"
         ) from None
+    if device.type == "cpu":
+        keep_freed_memory()
     return device
+
+
+def keep_freed_memory(keep: bool = True) -> None:
+    """Have the process keep what tensors free, for the next ones, instead of handing it back and asking anew.
+
+    The system fills each page that it hands out with zeros, in every step again: a tenth to a fifth of a training
+    step on a CPU. The peak of memory is the same. Only glibc can be asked; elsewhere nothing happens.
+
+    Args:
+        keep: False is glibc's own way.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for what, size in (_KEEPING if keep else _GLIBC).items():
+            mallopt(what, size)
 
 
 def _own_gpu(name: str) -> str:

@@ -128,11 +128,11 @@ IMPORT = StageSpec(
     is_shared=False,
 )  # fmt: skip
 TRAIN_DECODER = StageSpec(
-    "train-decoder", 1, TrainDecoderConfig, "ticketcli.stages.train_decoder:train_decoder",
+    "train-decoder", 2, TrainDecoderConfig, "ticketcli.stages.train_decoder:train_decoder",
     "Train the decoder that rebuilds images from the frozen encoder.", "decoder", **_one("decoder"),
 )  # fmt: skip
 PRUNE = StageSpec(
-    "prune", 2, PruneConfig, "ticketcli.stages.prune:prune",
+    "prune", 3, PruneConfig, "ticketcli.stages.prune:prune",
     "Drop the smallest living weights, round by round; write one mask per round.", "ticket",
     units=_prune_units, default_output=_prune_output, required=_prune_required,
 )  # fmt: skip

@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ticketcli.errors import UsageError, did_you_mean
 from ticketcli.models.cost import tap_outlines
 from ticketcli.models.encoder import BlockKind, Encoder
+from ticketcli.models.folding import Normalized
 from ticketcli.models.resnet import initialise
 from ticketcli.tensors.seeds import generator
 
@@ -24,6 +27,8 @@ _LEAST_WIDTH = 8
 
 class UpBlock(nn.Module):
     """A basic block that may first enlarge its input (nearest); `n_inner` channels inside, ReLU at the end."""
+
+    normalized: ClassVar = {"conv1": "bn1", "conv2": "bn2"}
 
     def __init__(self, n_in: int, n_inner: int, n_out: int, enlarge: Enlarge) -> None:
         super().__init__()
@@ -37,12 +42,14 @@ class UpBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[N, C_in, h, w] -> [N, C_out, h', w']."""
         through = x if self.shortcut is None else self.shortcut(x)  # 1x1 and nearest commute: the cheap order
-        y = F.relu(self.bn1(self.conv1(self.enlarge(x))))
-        return F.relu(self.bn2(self.conv2(y)) + self.enlarge(through))
+        y = torch.relu_(self.bn1(self.conv1(self.enlarge(x))))
+        return torch.relu_(self.bn2(self.conv2(y)) + self.enlarge(through))
 
 
 class UpBottleneck(nn.Module):
     """A bottleneck that may enlarge (nearest) before its 3x3 convolution, where the encoder's strides."""
+
+    normalized: ClassVar = {"conv1": "bn1", "conv2": "bn2", "conv3": "bn3"}
 
     def __init__(self, n_in: int, n_inner: int, n_out: int, enlarge: Enlarge) -> None:
         super().__init__()
@@ -58,9 +65,9 @@ class UpBottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[N, C_in, h, w] -> [N, C_out, h', w']."""
         through = x if self.shortcut is None else self.shortcut(x)
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(self.enlarge(y))))
-        return F.relu(self.bn3(self.conv3(y)) + self.enlarge(through))
+        y = torch.relu_(self.bn1(self.conv1(x)))
+        y = torch.relu_(self.bn2(self.conv2(self.enlarge(y))))
+        return torch.relu_(self.bn3(self.conv3(y)) + self.enlarge(through))
 
 
 _BLOCKS: Mapping[BlockKind, type[UpBlock | UpBottleneck]] = {"basic": UpBlock, "bottleneck": UpBottleneck}
@@ -70,7 +77,7 @@ _NARROWING: Mapping[BlockKind, int] = {"basic": 1, "bottleneck": 4}
 def _shortcut(n_in: int, n_out: int) -> nn.Sequential | None:
     if n_in == n_out:
         return None
-    return nn.Sequential(nn.Conv2d(n_in, n_out, 1, bias=False), nn.BatchNorm2d(n_out))
+    return Normalized(nn.Conv2d(n_in, n_out, 1, bias=False), nn.BatchNorm2d(n_out))
 
 
 @dataclass(frozen=True)
@@ -92,14 +99,32 @@ class Enlarge:
         return cls(0 if wanted % side else wanted // side, wanted)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The enlarged map; by views where the factor is whole, several times faster here than `interpolate`."""
+        """The enlarged map."""
         if self.scale == 1:
             return x
         if self.scale == 0:
             return F.interpolate(x, size=(self.side, self.side), mode="nearest")
+        enlarged: Tensor = _Repeat.apply(x, self.scale)
+        return enlarged
+
+
+class _Repeat(torch.autograd.Function):
+    """Nearest upsampling by a whole factor: by views, and back by sums over windows.
+
+    Both are several times faster on a CPU than `interpolate` and than the sums that autograd makes of the views.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: int) -> Tensor:
+        ctx.scale = scale
         n, c, h, w = x.shape
-        high, wide = h * self.scale, w * self.scale
-        return x[:, :, :, None, :, None].expand(n, c, h, self.scale, w, self.scale).reshape(n, c, high, wide)
+        repeated = x[:, :, :, None, :, None].expand(n, c, h, scale, w, scale)
+        return repeated.reshape(n, c, h * scale, w * scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return F.avg_pool2d(gradient, ctx.scale, divisor_override=1), None
 
 
 class Decoder(nn.Module):

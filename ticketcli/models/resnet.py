@@ -7,13 +7,14 @@ torchvision has them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ticketcli.models.encoder import BlockKind, Encoder
+from ticketcli.models.folding import Normalized
 
 Shortcut = Literal["projection", "padding"]
 
@@ -41,6 +42,7 @@ class Block(nn.Module):
     """A residual block: [N, C_in, H, W] -> [N, C_out, H/stride, W/stride], after ReLU."""
 
     expansion = 1
+    normalized: ClassVar = {"conv1": "bn1", "conv2": "bn2"}
     downsample: nn.Module | None
 
     def _connect(self, n_in: int, n_out: int, stride: int, shortcut: Shortcut) -> None:
@@ -51,10 +53,10 @@ class Block(nn.Module):
         if shortcut == "padding":
             self.downsample = PaddedShortcut(n_in, n_out, stride)
         else:
-            self.downsample = nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out))
+            self.downsample = Normalized(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out))
 
     def _join(self, y: Tensor, x: Tensor) -> Tensor:
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return torch.relu_(y + (x if self.downsample is None else self.downsample(x)))
 
 
 class BasicBlock(Block):
@@ -70,7 +72,7 @@ class BasicBlock(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output, after ReLU."""
-        y = F.relu(self.bn1(self.conv1(x)))
+        y = torch.relu_(self.bn1(self.conv1(x)))
         return self._join(self.bn2(self.conv2(y)), x)
 
 
@@ -81,6 +83,7 @@ class Bottleneck(Block):
     """
 
     expansion = 4
+    normalized: ClassVar = {"conv1": "bn1", "conv2": "bn2", "conv3": "bn3"}
 
     def __init__(self, n_in: int, width: int, stride: int, shortcut: Shortcut) -> None:
         super().__init__()
@@ -95,8 +98,8 @@ class Bottleneck(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output, after ReLU."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
+        y = torch.relu_(self.bn1(self.conv1(x)))
+        y = torch.relu_(self.bn2(self.conv2(y)))
         return self._join(self.bn3(self.conv3(y)), x)
 
 
@@ -127,6 +130,7 @@ class ResNet(Encoder):
 
     stem_names = ("conv1",)
     head_names = ("fc",)
+    normalized: ClassVar = {"conv1": "bn1"}
 
     @torch.random.fork_rng(devices=[])  # torch's own first draw, which `initialise` replaces, stays in here
     def __init__(self, shape: Shape, n_classes: int, generator: torch.Generator) -> None:
@@ -149,7 +153,7 @@ class ResNet(Encoder):
     def taps_and_logits(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Images [N, 3, H, W] -> the stages' outputs after ReLU, in order; and logits [N, n_classes]."""
         found: dict[str, Tensor] = {}
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = torch.relu_(self.bn1(self.conv1(x)))
         if self._stem_side == 7:
             x = F.max_pool2d(x, 3, 2, 1)
         for name in self.tap_names:

@@ -19,6 +19,7 @@ from ticketcli.models.architectures import prunable
 from ticketcli.models.cost import parameters
 from ticketcli.models.decoder import Decoder
 from ticketcli.models.encoder import Encoder
+from ticketcli.models.folding import folded
 from ticketcli.models.freezing import freeze_untapped
 from ticketcli.recipe.configs import Data, PruneConfig
 from ticketcli.stage import Unit, round_name
@@ -93,9 +94,9 @@ class _Rounds:
         self.decoder: Decoder | None = None
         self.t = 0.0
         if "decoder" in job.inputs:
-            self.decoder = decoder_from(job.inputs["decoder"], self.model, self.device)
+            self.decoder = folded(decoder_from(job.inputs["decoder"], self.model, self.device))
             self.t = float(job.inputs["decoder"].about["t"])
-        teacher = freeze(encoder_from(source, self.device)) if self.config.loss == "feat" else None
+        teacher = folded(freeze(encoder_from(source, self.device))) if self.config.loss == "feat" else None
         self.objective = Objective(self.config, self.model, self.decoder, self.t, teacher)
         self._check_labels(len(source.about["class_names"]))
         shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}

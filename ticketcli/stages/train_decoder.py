@@ -13,6 +13,7 @@ from ticketcli.events import Note
 from ticketcli.metrics.quality import Rebuild, quality
 from ticketcli.models.cost import cost_of, in_words, macs, parameters, tap_outlines
 from ticketcli.models.decoder import build_decoder
+from ticketcli.models.folding import folded
 from ticketcli.recipe.configs import TrainDecoderConfig
 from ticketcli.stages.job import (
     Job,
@@ -49,9 +50,11 @@ def train_decoder(job: Job[TrainDecoderConfig]) -> Iterator[Yield]:
     cost = {"parameters": parameters(decoder), "macs": macs(decoder, tap_outlines(encoder, size), t=config.t)}
     yield Note(f"decoder: {in_words(cost)}; encoder: {in_words(cost_of(encoder, size))}")
 
+    fast = folded(encoder)
+
     def loss(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            taps = encoder.taps(images)
+            taps = fast.taps(images)
         return {"loss": F.mse_loss(decoder(taps, t=config.t), images)}
 
     batches = training_batches(config, splits.train, splits, data, device, "decoder")
