@@ -214,3 +214,14 @@ def test_the_same_seed_gives_the_same_decoder_and_leaves_the_global_generator_al
 def test_a_border_that_the_stem_cut_off_is_made_good():
     decoder = Decoder({"layer1": (8, 30)}, (1,), image_size=32, hints=(), width=1.0, draw=generator(0, "x"))
     assert decoder(leaves(layer1=(2, 8, 30, 30)), t=0.1).shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_enlarging_by_a_whole_factor_and_its_gradient_are_those_of_interpolate(scale):
+    x = torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, 3, 5 * scale, 4 * scale, dtype=torch.float64)
+    found = Enlarge(scale, 0)(x)
+    wanted = torch.nn.functional.interpolate(x, scale_factor=scale, mode="nearest")
+    assert torch.equal(found, wanted)
+    mine, theirs = (torch.autograd.grad((one * weights).sum(), x)[0] for one in (found, wanted))
+    assert torch.allclose(mine, theirs, rtol=1e-12)

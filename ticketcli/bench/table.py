@@ -35,7 +35,7 @@ SUITES: Mapping[str, Suite] = {
     "checkpoint": Suite("checkpoint:run", "writing a checkpoint: torch.save, safetensors, bytes; the loop's wait", 5),
     "startup": Suite("startup:run", "ticket --help: a bare typer app, torchrun --help", 2),
     "coco-eval": Suite("coco_eval:run", "box AP of a val2017: pycocotools, faster-coco-eval", 2, ("hotcoco",)),
-    "loader-32": Suite("loader_32:run", "augmented batches of 32 pixels: airbench-style, PIL an image", 2),
+    "loader-32": Suite("loader_32:run", "augmented batches of 32 pixels: airbench-style, PIL an image, files", 3),
     "loader-jpeg": Suite("loader_jpeg:run", "augmented batches of JPEGs at 224 pixels: PIL and torchvision v1", 1),
     "train-cpu": Suite("train_cpu:run", "a step in bf16, channels last: fp32 NCHW; each setting alone", 6),
     "train-gpu": Suite("train_gpu:run", "a step in bf16, channels last, compiled: TF32 NCHW, dense loops", 2, (GPU,)),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
+from torchvision.datasets import ImageFolder
 from torchvision.transforms import functional as v1
 
 from ticketcli.bench.job import BenchJob, same
@@ -19,6 +22,8 @@ from ticketcli.bench.row import Equality, Goal, Row
 from ticketcli.data.augmentation import Draws
 from ticketcli.data.batches import Batches
 from ticketcli.data.images import ImageSet, Normalization
+from ticketcli.data.lazy import Files, LazySet
+from ticketcli.data.sources import Sources
 from ticketcli.tensors.seeds import generator
 
 _IMAGES, _SIDE, _BATCH, _PADDING, _FEW = 20_000, 32, 500, 4, 1000
@@ -44,7 +49,13 @@ def run(job: BenchJob) -> Iterator[Row]:
     yield job.compare(
         f"an epoch of {len(few.labels):,} images of {_SIDE} px", _epochs(few, small), "PIL, torchvision v1",
         _by_torchvision(few, small), equality=partial(_same_pixels, few, small),
-        goal=Goal("faster", 50),
+        goal=Goal("faster", 50), note="its images are in memory",
+    )  # fmt: skip
+    files = _Folder(few, job.folder)
+    yield job.compare(
+        f"an epoch of {len(few.labels):,} JPEG files of {_SIDE} px, after the first", _epochs(files.held(), small),
+        "ImageFolder, torchvision v1", files.epochs(small), equality=files.same_pixels,
+        goal=Goal("faster", 50), note="ours holds the bytes of a set that fits in memory",
     )  # fmt: skip
 
 
@@ -96,9 +107,9 @@ class _Airbench:
             images[chosen], self.labels[chosen]
 
 
-def _by_torchvision(images: ImageSet, batch: int) -> Callable[[], None]:
-    """What most training scripts do: a Dataset of PIL images, torchvision's v1 transforms, a DataLoader."""
-    chain = transforms.Compose(
+def _chain() -> Any:
+    """Torchvision's v1 transforms, an image at a time."""
+    return transforms.Compose(
         [
             transforms.RandomCrop(_SIDE, _PADDING),
             transforms.RandomHorizontalFlip(),
@@ -106,8 +117,16 @@ def _by_torchvision(images: ImageSet, batch: int) -> Callable[[], None]:
             transforms.Normalize(_NORM.mean, _NORM.std),
         ]
     )
-    pixels = images.images.numpy()
-    samples = _Samples(lambda index: (chain(Image.fromarray(pixels[index])), index % 10), len(pixels))
+
+
+def _by_torchvision(images: ImageSet, batch: int) -> Callable[[], None]:
+    """What most training scripts do: a Dataset of PIL images, torchvision's v1 transforms, a DataLoader."""
+    chain, pixels = _chain(), images.images.numpy()
+    return _loaded(_Samples(lambda index: (chain(Image.fromarray(pixels[index])), index % 10), len(pixels)), batch)
+
+
+def _loaded(samples: Dataset[Any], batch: int) -> Callable[[], None]:
+    """Each call draws an epoch of samples in a new order."""
     loader = DataLoader(samples, batch, shuffle=True, drop_last=True)
 
     def epoch() -> None:
@@ -116,6 +135,35 @@ def _by_torchvision(images: ImageSet, batch: int) -> Callable[[], None]:
                 pass
 
     return epoch
+
+
+class _Folder:
+    """The images as JPEG files in a folder a class."""
+
+    def __init__(self, images: ImageSet, folder: Path) -> None:
+        self.root, names = folder / "jpegs", []
+        for index, (pixels, label) in enumerate(zip(images.images.numpy(), images.labels.tolist(), strict=True)):
+            names.append(f"{label}/{index:05d}.jpg")
+            path = self.root / names[-1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path, quality=75)
+        self.names, self.images = sorted(names), images
+
+    def held(self) -> ImageSet:
+        """As `folder:` sets come: decoded once, kept as bytes."""
+        labels = torch.tensor([int(name.partition("/")[0]) for name in self.names])
+        files = Files(self.root, np.array([name.encode() for name in self.names], dtype=np.bytes_))
+        found = LazySet(files, labels, self.images.class_names, _SIDE, Sources(workers=0)).in_memory()
+        assert found is not None
+        return found
+
+    def epochs(self, batch: int) -> Callable[[], None]:
+        return _loaded(ImageFolder(str(self.root), _chain()), batch)
+
+    def same_pixels(self) -> Equality:
+        """The files in the same order, as bytes."""
+        theirs = torch.stack([v1.pil_to_tensor(image).permute(1, 2, 0) for image, _ in ImageFolder(str(self.root))])
+        return same("images before moving", torch.equal(self.held().images, theirs), "byte by byte")
 
 
 class _Samples(Dataset[Any]):

@@ -1,4 +1,8 @@
-"""Reconstruction steps: gradients only where somebody learns, against gradients everywhere."""
+"""Reconstruction steps, as the stages make them, against gradients everywhere.
+
+Ours asks for gradients only where somebody learns, multiplies BatchNorms that stand still into the convolutions before
+them, and keeps the memory that tensors free; the peer does nothing of it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,10 @@ from torch.nn import functional as F
 from ticketcli.bench.job import BenchJob, same
 from ticketcli.bench.row import Equality, Goal, Row
 from ticketcli.bench.subjects import batch_of, network
+from ticketcli.machine import keep_freed_memory
 from ticketcli.models.decoder import build_decoder
+from ticketcli.models.folding import folded
 from ticketcli.recipe.configs import PruneConfig
-from ticketcli.stages.job import freeze
 from ticketcli.stages.objective import Objective
 
 _BATCH, _T, _HINTS = 4, 0.1, ("layer3", "layer4")
@@ -29,28 +34,33 @@ def run(job: BenchJob) -> Iterator[Row]:
     encoder, side = subject.model.train(), subject.side
     decoder = build_decoder(encoder, image_size=side, hints=_HINTS, width=1.0, seed=0).eval()
     images, labels = batch_of(job.sized(_BATCH, at_least=2), side, 10)
-    objective = Objective(PruneConfig.parse({}, where="bench"), encoder, decoder, _T, None)
+    config = PruneConfig.parse({}, where="bench")
+    frozen_decoder = folded(decoder)
     size = f"{subject.arch}, batch {len(images)}, {side} px"
 
     def second(frozen: bool) -> Named:
-        decoder.requires_grad_(not frozen)
+        keep_freed_memory(frozen)
+        objective = Objective(config, encoder, frozen_decoder if frozen else decoder, _T, None)
         return _gradients((encoder, decoder), encoder, lambda: objective(images, labels)["loss"])
 
     yield job.compare(
         f"a step of stage ii, decoder frozen: {size}", partial(second, True), "all gradients", partial(second, False),
         equality=partial(_agree, second), goal=_GOAL,
     )  # fmt: skip
-    freeze(encoder)
-    decoder.requires_grad_(True).train()
+    encoder.eval()
+    decoder.train()
+    frozen_encoder = folded(encoder)
 
     def first(frozen: bool) -> Named:
-        encoder.requires_grad_(not frozen)
-        return _gradients((encoder, decoder), decoder, lambda: _rebuilt(encoder, decoder, images, frozen))
+        keep_freed_memory(frozen)
+        taps_of = frozen_encoder if frozen else encoder
+        return _gradients((encoder, decoder), decoder, lambda: _rebuilt(taps_of, decoder, images, frozen))
 
     yield job.compare(
         f"a step of stage i, encoder without grad: {size}", partial(first, True), "all gradients",
         partial(first, False), equality=partial(_agree, first), goal=_GOAL,
     )  # fmt: skip
+    keep_freed_memory()
 
 
 def _rebuilt(encoder: nn.Module, decoder: nn.Module, images: Tensor, frozen: bool) -> Tensor:
