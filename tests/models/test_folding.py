@@ -58,7 +58,8 @@ def test_the_network_itself_stays_as_it_is():
     before = copy.deepcopy(network.state_dict())
     folded(network)
     after = network.state_dict()
-    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
     assert all(one.requires_grad for one in network.parameters())
 
 
