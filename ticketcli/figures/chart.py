@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import ClassVar
 
 from ticketcli.figures.looks import colour, dash, look, mark
 from ticketcli.figures.scales import Axis, Scale, scale
@@ -12,7 +13,7 @@ from ticketcli.figures.svg import INK, element, shortened, tip, width_of, words,
 
 WIDTH = 480.0  # drawn for the width of a phone; a wide window shows it larger, or two beside each other
 _PLOT = 236.0
-_SIZE = 13.0
+_SIZE = 14.0
 _ENTRY = 30.0  # of the legend's sample
 _APART, _WIDE_APART = 6.0, 11.0  # pixels between curves with a point at the same place: of many places, of few
 _FEW = 60  # points of a thin curve that have a dot each
@@ -72,6 +73,7 @@ class Chart:
     marks: tuple[tuple[float, str], ...] = ()
     reach: tuple[float, ...] = ()
     plot_height: float = field(default=_PLOT)
+    least_width: ClassVar[float] = 0.0
 
     def draw(self) -> tuple[str, float, float]:
         """The inside of an SVG, its width and its height."""

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ticketcli.figures.looks import style
 from ticketcli.figures.svg import INK, clean, element
@@ -15,7 +15,9 @@ _XMLNS = "http://www.w3.org/2000/svg"
 
 
 class Drawing(Protocol):
-    """Whatever can be drawn."""
+    """Whatever can be drawn; narrower than `least_width` pixels it has to be moved sideways under the eye."""
+
+    least_width: ClassVar[float]
 
     def draw(self) -> tuple[str, float, float]:
         """The inside of an SVG, its width and its height in pixels."""
@@ -60,17 +62,14 @@ class Figure:
     def _svg(self, inside: str, width: float, height: float, *, is_file: bool = False) -> str:
         words = [f"{self.about or self.caption}", *(f"{name}: {text}." for name, text in self.facts if is_file)]
         inside = (
-            f'<title id="{self.name}-title">{escape(clean(self.title))}</title>'
-            f'<desc id="{self.name}-about">{escape(clean(" ".join(words)))}</desc>' + inside
+            f'<title id="{self.name}--title">{escape(clean(self.title))}</title>'
+            f'<desc id="{self.name}--about">{escape(clean(" ".join(words)))}</desc>' + inside
         )
-        size = (
-            {"width": width, "height": height}
-            if is_file
-            else {"style": f"min-width:{0 if width <= 480 else width:.0f}px"}
-        )
+        least = max(self.drawing.least_width, width if width > 480 else 0.0)
+        size = {"width": width, "height": height} if is_file else {"style": f"min-width:{least:.0f}px"}
         return element(
             "svg", inside, xmlns=_XMLNS if is_file else None, viewBox=f"0 0 {width:.0f} {height:.0f}", role="img",
-            class_="figure", aria_labelledby=f"{self.name}-title", aria_describedby=f"{self.name}-about", **size,
+            class_="figure", aria_labelledby=f"{self.name}--title", aria_describedby=f"{self.name}--about", **size,
         )  # fmt: skip
 
 
@@ -82,6 +81,7 @@ class Raster:
     mime: str
     width: int
     height: int
+    least_width: ClassVar[float] = 0.0
 
     @property
     def uri(self) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ticketcli.figures.looks import colour, look, mark
 from ticketcli.figures.scales import Axis, scale
 from ticketcli.figures.svg import INK, element, shortened, tip, width_of, words
 
 WIDTH = 480.0
-_SIZE = 13.0
+_SIZE = 14.0
 _ROW = 46.0
 
 
@@ -34,6 +35,7 @@ class Forest:
 
     axis: Axis
     lines: tuple[Line, ...]
+    least_width: ClassVar[float] = 0.0
 
     def draw(self) -> tuple[str, float, float]:
         """The inside of an SVG, its width and its height."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 from ticketcli.figures.svg import INK, element, shortened, tip, width_of, words
 
@@ -38,6 +39,7 @@ class Heatmap:
     high: float = 1.0
     crossed: frozenset[tuple[int, int]] = frozenset()
     corner: str = ""
+    least_width: ClassVar[float] = 440.0  # below, its numbers are not to be read
 
     def draw(self) -> tuple[str, float, float]:
         """The inside of an SVG, its width and its height."""

@@ -53,7 +53,9 @@ def _group(subject: Subject, title: str, effects: Sequence[Effect], names: Names
             f"Differences in {measure.head}: {title}", told, subject.facts(f"{counted(numbers)} pairs", interval),
             Forest(axis, lines), f"{told} {'; '.join(f'{line.name}: {line.text}' for line in lines)}.",
         )))  # fmt: skip
-    blocks.append(Shown(f"Differences in {measure.head}: {title}", _grid(effects, measure), _notes(effects)))
+    blocks.append(
+        Shown(f"In numbers: differences in {measure.head}, {title}", _grid(effects, measure), _notes(effects))
+    )
     return blocks
 
 

@@ -90,8 +90,7 @@ def _speed(subject: Subject) -> list[Block]:
                 ]  # fmt: skip
     blocks: list[Block] = []
     if latencies:
-        head = ("step", "what", "runtime", "value")
-        blocks.append(Shown("Latency", Grid(head, tuple(latencies), 3)))
+        blocks.append(Shown("Latency", Grid(("step", "what", "runtime", "value"), tuple(latencies), 3)))
     else:
         blocks.append(Words("No step of this run measured latency, so nothing is claimed about how fast a ticket is.",
                             is_absence=True))  # fmt: skip

@@ -185,7 +185,12 @@ def gradients(subject: Subject, names: Names) -> Section | None:
             "Geometric means over the seeds, which are the faint dots. After the last round: healing.")  # fmt: skip
     ticks = tuple(sorted({point.x for curve in curves_ for point in curve.points}))
     assert is_rising(ticks)
-    axes = Axis("round", "{:g}".format, ticks=ticks), Axis("gradient ratio (logarithmic)", "{:g}".format, is_log=True)
+    last = {arm.config.n_rounds for arm in subject.arms}
+    healing = last.pop() + 1 if len(last) == 1 else 0
+    axes = (
+        Axis("round", lambda x: "heal" if x == healing else f"{x:g}", ticks=ticks),
+        Axis("gradient ratio (logarithmic)", "{:g}".format, is_log=True),
+    )
     chart = Chart(*axes, tuple(curves_), (Level("equal gradients", 1.0),))
     figure = Figure(
         names.take("gradients"), "Gradient ratio by round", told,

@@ -41,7 +41,7 @@ def layers(subject: Subject, masks: Masks, names: Names) -> Section | None:
             columns = list(there[0][1])
             title = f"{arm.name}, round by round" + (f" (replicate {replicate})" if len(arm.steps) > 1 else "")
             rows = [f"round {number}" for number, _ in there]
-            blocks.append(_figure(subject, names, title, rows, [[one] for _, one in there], columns))
+            blocks.append(_figure(subject, names, title, rows, [[one] for _, one in there], columns, replicate))
     if len(arms) > _MOST:
         blocks.append(
             Words(f"{len(arms) - _MOST} further arms have no figure of their own; summary.json has them all.")
@@ -60,7 +60,7 @@ def _last(masks: Masks, arm: Arm) -> tuple[list[Layers], int]:
 
 def _figure(
     subject: Subject, names: Names, title: str, rows: Sequence[str], found: Sequence[Sequence[Layers]],
-    columns: Sequence[str],
+    columns: Sequence[str], seeds: str = "",
 ) -> Drawn:  # fmt: skip
     values = [
         [statistics.fmean(_living(one[column]) for one in group) if all(column in one for one in group) else None
@@ -83,7 +83,7 @@ def _figure(
     )  # fmt: skip
     return Drawn(Figure(
         names.take("layers", title), f"Living weights by layer: {title}", told,
-        subject.facts(counted(numbers), "none: these are exact counts"), drawing, told, ("", *columns),
+        subject.facts(counted(numbers), "none: these are exact counts", seeds), drawing, told, ("", *columns),
         tuple((row, *(_percent(value) for value in line)) for row, line in zip(rows, values, strict=True)),
     ))  # fmt: skip
 

@@ -89,19 +89,19 @@ def _between_arms(subject: Subject, masks: Masks, arms: Sequence[Arm], names: Na
         return [Words("No two arms have masks of one seed.", is_absence=True)]
     labels = [arm.name for arm in arms]
     told = ("Jaccard index of the masks of two arms at their last common round, each pair of one seed. "
-            "The cell's words say how much of it is chance.")  # fmt: skip
+            "How much of it is chance stands with the numbers.")  # fmt: skip
     return [Drawn(_matrix(subject, names, "arms", "What the masks of two arms share", labels, table, told,
                           counted(number)))]  # fmt: skip
 
 
 def _matrix(
     subject: Subject, names: Names, kind: str, title: str, labels: Sequence[str],
-    table: Sequence[Sequence[Shared | None]], told: str, n: str,
+    table: Sequence[Sequence[Shared | None]], told: str, n: str, seeds: str = "",
 ) -> Figure:  # fmt: skip
     values = [[found.jaccard if found else None for found in line] for line in table]
     known = [value for line in values for value in line if value is not None]
-    columns = tuple(label if len(label) <= 3 else str(number) for number, label in enumerate(labels, 1))
-    rows = tuple(label if len(label) <= 3 else f"{number} {label}" for number, label in enumerate(labels, 1))
+    columns = tuple(labels) if kind == "rounds" else tuple(str(number) for number in range(1, len(labels) + 1))
+    rows = columns if kind == "rounds" else tuple(f"{number} {label}" for number, label in enumerate(labels, 1))
     texts = [["" if value is None else f"{value:.0%}" for value in line] for line in values]
     low = min(known, default=0.0)
     numbers = tuple(
@@ -113,7 +113,7 @@ def _matrix(
         f"{one}, {other}: {jaccard}, by chance {chance}" for one, other, jaccard, chance, _ in numbers[:20]
     )
     return Figure(
-        names.take("overlap", kind), title, told, subject.facts(n, "none: exact counts"), drawing,
+        names.take("overlap", kind), title, told, subject.facts(n, "none: exact counts", seeds), drawing,
         f"{told} {about}.", ("one", "other", "Jaccard", "chance", "above"), numbers,
     )  # fmt: skip
 
@@ -200,7 +200,9 @@ def _between_rounds(subject: Subject, masks: Masks, arms: Sequence[Arm], names: 
     told += ("Each later mask lies within the earlier ones, as it has to, so this is the ratio of their counts."
              if nested else "A later mask has weights that an earlier one had dropped!")  # fmt: skip
     labels = [str(number) for number in chosen]
-    return [Drawn(_matrix(subject, names, "rounds", "What the masks of two rounds share", labels, table, told, "1"))]
+    return [
+        Drawn(_matrix(subject, names, "rounds", "What the masks of two rounds share", labels, table, told, "1", seed))
+    ]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ticketcli.figures.chart import Chart, Curve, Level, Point
 from ticketcli.figures.figure import Figure
@@ -101,20 +101,30 @@ def _curves(subject: Subject, table: Table, rows: Sequence[Row], measure: Measur
         if family is None:
             found = row.summary(measure.name)
             assert found.mean is not None
-            levels.append(Level(table.title(row), found.mean, found.low, found.high))
+            ends = (_within(measure, found.low), _within(measure, found.high))
+            levels.append(Level(table.title(row), found.mean, *ends))
         else:
             series.setdefault(family, []).append(row)
-    curves = []
-    for number, (_, members) in enumerate(series.items()):
+    curves: list[Curve] = []
+    for number, members in enumerate(_apart(series.values())):
         behind = subject.pruning_behind(subject.recipe[members[0].measured[0].step])
         arm = subject.arm(behind[0]) if behind else None
         members = sorted(members, key=lambda row: row.mean("sparsity") or 0.0)
         own = {tuple(row.key.values()) for row in members}
         name = table.title(members[0]) if len(own) == 1 or arm is None else arm.name
-        look = number if arm is None or len(series) > len(subject.arms) else arm.number
+        taken = {curve.look for curve in curves}
+        look = number if arm is None else arm.number
+        look = look if look not in taken else max(len(subject.arms), *taken) + 1
         points = tuple(_point(row, measure, table.title(row)) for row in members)
         curves.append(Curve(name, points, look, is_control=arm is not None and arm.is_control))
     return curves, levels
+
+
+def _apart(families: Iterable[list[Row]]) -> Iterator[list[Row]]:
+    """Tickets of one pruning that are equally sparse, such as the last round's and the healed one, are no curve."""
+    for rows in families:
+        places = {round(row.mean("sparsity") or 0.0, 6) for row in rows}
+        yield from [rows] if len(places) == len(rows) else [[row] for row in rows]
 
 
 def _families(subject: Subject, table: Table, rows: Sequence[Row]) -> list[Series | None]:
@@ -149,8 +159,14 @@ def _point(row: Row, measure: Measure, title: str) -> Point:
     assert found.mean is not None
     assert sparsity is not None
     interval = measure.interval(found.low, found.high)
+    low, high = _within(measure, found.low), _within(measure, found.high)
     text = f"{title}: {measure.text(found.mean)}" + (f" ({interval})" if interval else "") + f", n = {found.n}"
-    return Point(1 - sparsity, found.mean, found.low, found.high, tuple(row.values(measure.name)), text)
+    return Point(1 - sparsity, found.mean, low, high, tuple(row.values(measure.name)), text)
+
+
+def _within(measure: Measure, bound: float | None) -> float | None:
+    """An end of an interval; a share cannot leave 0 to 1, whatever Student's t says."""
+    return bound if bound is None or measure.kind not in ("share", "precision") else min(max(bound, 0.0), 1.0)
 
 
 def _drawn(

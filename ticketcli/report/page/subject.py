@@ -130,15 +130,11 @@ class Subject:
             step, output = self.recipe[ref.step], ref.output
         return step, output or STAGES[step.stage].default_output(step.config)
 
-    def facts(self, n: str = "", interval: str = "") -> tuple[tuple[str, str], ...]:
-        """How a figure was made, for its caption."""
+    def facts(self, n: str = "", interval: str = "", seeds: str = "") -> tuple[tuple[str, str], ...]:
+        """How a figure was made, for its caption; of all seeds, where it does not say which."""
         made = self.report.provenance
-        found = [
-            ("Command", made.command),
-            ("Seeds", ", ".join(map(str, made.seeds))),
-            ("n", n),
-            ("Interval", interval),
-        ]
+        seeds = seeds or ", ".join(map(str, made.seeds))
+        found = [("Command", made.command), ("Seeds", seeds), ("n", n), ("Interval", interval)]
         return tuple((name, text) for name, text in found if text)
 
 
