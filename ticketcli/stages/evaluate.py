@@ -43,12 +43,7 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
         raise UsageError("pictures of a classifier are what a decoder rebuilds", where="evaluate.pictures", hint=hint)
     if "beside" in job.inputs and not config.pictures:
         raise UsageError("beside is for pictures", where="evaluate.beside", hint="ask for pictures, or leave it out")
-    if not source.values:
-        raise InputMissing(
-            "a mask file alone has no values",
-            where=source.ref,
-            hint="make a ticket of it with 'ticket rewind'",
-        )
+    _require_values(source)
     data: Data = data_of(config.data, source.about)
     splits = splits_of(job, data, int(source.about["image_size"]), encoder=source.about)
     model = yield from _network(job, source, splits)
@@ -106,9 +101,16 @@ def _pictures(
     return rebuilt_sheets(networks, rebuild, images, splits.normalization, job.config.pictures)
 
 
+def _require_values(source: Loaded) -> None:
+    if not source.values:
+        hint = "make a ticket of it with 'ticket rewind'"
+        raise InputMissing("a mask file alone has no values", where=source.ref, hint=hint)
+
+
 def _require_same_images(beside: Loaded, source: Loaded) -> None:
     """The decoder rebuilds what its encoder has seen: both networks take the same images, seen in the same way."""
+    _require_values(beside)
     for name in ("arch", "image_size", "normalization"):
-        if not beside.values or beside.about.get(name) != source.about.get(name):
+        if beside.about.get(name) != source.about.get(name):
             hint = "name a dense network or a ticket of the same source"
             raise UsageError(f"the network beside it has another {name}", where="evaluate.beside", hint=hint)
