@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -19,6 +20,7 @@ from ticketcli.report.run import Report, run_report
 from ticketcli.store.run_folder import Run
 
 FORMATS = ("text", "markdown", "csv", "json")
+_RUN = Path("run")
 
 
 def command(name: str) -> Any:
@@ -34,7 +36,7 @@ def report(
             help="Run folders; and report.key=value, to see other rows or metrics than the recipe says.",
         ),
     ] = None,
-    run: process.RunOption = Path("run"),
+    run: process.RunOption = _RUN,
     page: Annotated[
         Path | None,
         typer.Option(
@@ -60,9 +62,7 @@ def report(
     """Print the results tables of runs, as far as they have come; or write all that they hold as a page."""
     if form not in FORMATS:
         raise UsageError(f"--format is '{form}'", where="--format", hint=", ".join(FORMATS))
-    given = given or []
-    overrides = [word for word in given if "=" in word]
-    folders = [Path(word) for word in given if "=" not in word] or [run]
+    folders, overrides = _told_apart(given or [], run)
     read = [_read(folder, recipe, overrides) for folder in folders]
     if page is not None:
         if form != "text":
@@ -76,6 +76,17 @@ def report(
         print(json.dumps({"runs": [{"run": str(one.run.root), **one.report.as_json()} for one in read]}))
         return
     print("\n\n".join(_text(one, form, several=len(read) > 1) for one in read))
+
+
+def _told_apart(given: list[str], run: Path) -> tuple[list[Path], list[str]]:
+    """Run folders and overrides: what has an ``=`` is an override."""
+    overrides = [word for word in given if "=" in word]
+    for word in overrides:
+        if Path(word).is_dir():
+            hint = f"--run {shlex.quote(word)}"
+            raise UsageError("what has an = is taken for an override, and this is a folder", where=word, hint=hint)
+    folders = [Path(word) for word in given if "=" not in word]
+    return ([run] if not folders else folders if run == _RUN else [run, *folders]), overrides
 
 
 class _Read(NamedTuple):

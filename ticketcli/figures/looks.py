@@ -10,14 +10,14 @@ from ticketcli.figures.svg import INK, element
 
 # on white, on near-black
 COLOURS = (
-    ("#0b62a4", "#5fb0ee"),
-    ("#c2410c", "#ff9a5c"),
-    ("#00805c", "#3fcf9f"),
-    ("#8a3fa0", "#d79be8"),
-    ("#8f6400", "#e0b84a"),
-    ("#4d525e", "#b6bac6"),
-    ("#b0284f", "#ff86a8"),
-    ("#2a7f96", "#77d6ea"),
+    ("#0048d6", "#266df5"),
+    ("#813010", "#c54f2b"),
+    ("#339d6e", "#30fcad"),
+    ("#872287", "#fea2fe"),
+    ("#ac8909", "#ffb73a"),
+    ("#6c7381", "#e2e8f5"),
+    ("#852047", "#bc4a71"),
+    ("#0fa0c5", "#249cb8"),
 )
 _DASHES = ("", "6 3", "2 3", "8 3 2 3", "4 2")
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "down", "plus", "star")

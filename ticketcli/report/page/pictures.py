@@ -15,7 +15,7 @@ from ticketcli.report.page.section import Block, Drawn, Names, Section, Words
 from ticketcli.report.page.subject import Subject
 from ticketcli.store.manifest import FileRecord
 
-_WIDEST = 1400  # pixels: on a wide window no more are seen
+_WIDEST = 1700  # pixels: a sheet is narrower; more are not seen on any window
 _HEAVIEST = 700_000  # bytes of a picture that is left as it is
 _MOST_BYTES = 50_000_000
 _MOST_PIXELS = 60_000_000
