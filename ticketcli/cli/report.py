@@ -32,7 +32,7 @@ def report(
     given: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN...] [KEY=VALUE...]",
+            metavar="RUN|KEY=VALUE",
             help="Run folders; and report.key=value, to see other rows or metrics than the recipe says.",
         ),
     ] = None,

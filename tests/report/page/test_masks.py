@@ -88,14 +88,14 @@ def test_no_cross_where_something_lives(made):
 def test_arms_share_what_they_share_seed_by_seed(made):
     one = made(
         ours0=[living(range(10), range(5))], other0=[living(range(5, 15), range(5))],
-        ours1=[living(range(10), range(5))], other1=[living(range(10), range(5))],
+        ours1=[living(range(2, 12), range(5))], other1=[living(range(2, 12), range(5))],
     )  # fmt: skip
     section = overlaps(one, Masks(one), Names())
     (row,) = section.figures[0].rows
     assert row[:3] == ("ours", "other", f"{(10 / 20 + 1) / 2:.1%}")
     assert section.figures[0].drawing.values[0] == (None, 0.75)
     seeds = next(block for block in section.blocks if isinstance(block, Shown))
-    assert [line[:4] for line in seeds.grid.rows] == [("ours", "1", "1", "100.0%"), ("other", "1", "1", "50.0%")]
+    assert [line[:4] for line in seeds.grid.rows] == [("ours", "1", "1", "76.5%"), ("other", "1", "1", "66.7%")]
 
 
 def test_rounds_are_nested_and_where_they_are_not_it_is_said(made):

@@ -137,7 +137,7 @@ def markdown(made: Sequence[Chapter]) -> str:
         if chapter.figures:
             parts.append("## Figures")
         for figure in chapter.figures:
-            title = figure.title.replace("[", "(").replace("]", ")").replace("\n", " ")
+            title = " ".join(figure.title.replace("[", "(").replace("]", ")").replace("<", "&lt;").split())
             facts = "; ".join(f"{name}: {text}" for name, text in figure.facts)
             parts.append(f"![{title}]({FIGURES}/{figure.name}.svg)\n\n*{title}.* {figure.caption} {facts}.")
     return "\n\n".join(parts) + "\n"

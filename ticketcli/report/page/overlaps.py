@@ -18,7 +18,7 @@ from ticketcli.report.page.masks import Masks, Place
 from ticketcli.report.page.section import Block, Drawn, Names, Section, Shown, Words
 from ticketcli.report.page.subject import Arm, Subject, counted
 
-_BUDGET = 1_500_000_000  # weights that are read for the curves: some seconds
+_BUDGET = 4_000_000_000  # weights that are read for the curves: some five seconds
 _LEGEND = (
     "Jaccard: weights that live in both, over those that live in either.",
     "Chance: the Jaccard index of two masks with these counts in each layer, drawn independently.",
@@ -77,13 +77,18 @@ def _shared(masks: Masks, pairs: Sequence[tuple[Place, Place]]) -> Shared:
 def _between_arms(subject: Subject, masks: Masks, arms: Sequence[Arm], names: Names) -> list[Block]:
     if len(arms) < 2:
         return []
-    table: list[list[Shared | None]] = [[None] * len(arms) for _ in arms]
     last = {arm.number: {one: max(masks.rounds(arm, one)) for one in masks.replicates(arm)} for arm in arms}
-    for (row, one), (column, other) in itertools.combinations(enumerate(arms), 2):
-        common = [(one, other, name, min(last[one.number][name], last[other.number][name]))
-                  for name in last[one.number] if name in last[other.number]]  # fmt: skip
-        found = _shared(masks, [((a.number, name, at), (b.number, name, at)) for a, b, name, at in common])
-        table[row][column] = table[column][row] = found if found.each else None
+    each: dict[tuple[int, int], list[Overlap]] = {}
+    for seed in dict.fromkeys(seed for rounds in last.values() for seed in rounds):  # the masks of one at a time
+        for (row, one), (column, other) in itertools.combinations(enumerate(arms), 2):
+            if seed in last[one.number] and seed in last[other.number]:
+                at = min(last[one.number][seed], last[other.number][seed])
+                found = _shared(masks, [((one.number, seed, at), (other.number, seed, at))])
+                each.setdefault((row, column), []).extend(found.each)
+        masks.forget()
+    table: list[list[Shared | None]] = [[None] * len(arms) for _ in arms]
+    for (row, column), overlaps_ in each.items():
+        table[row][column] = table[column][row] = Shared(tuple(overlaps_)) if overlaps_ else None
     number = [len(found.each) for line in table for found in line if found]
     if not number:
         return [Words("No two arms have masks of one seed.", is_absence=True)]
@@ -127,22 +132,20 @@ def _over_rounds(subject: Subject, masks: Masks, arms: Sequence[Arm], names: Nam
     most = max(2, _BUDGET // max(masks.total() * len(arms) * len(seeds), 1))
     step = -(-len(rounds) // most)
     chosen = rounds[::-1][::step][::-1]
-    curves = []
-    numbers = []
+    each: dict[tuple[int, int], list[Overlap]] = {}
+    for number, seed in itertools.product(chosen, seeds):  # the masks of one round and seed at a time
+        for arm in arms[1:]:
+            found = _shared(masks, [((first.number, seed, number), (arm.number, seed, number))])
+            each.setdefault((arm.number, number), []).extend(found.each)
+        masks.forget()
+    curves, numbers = [], [len(overlaps_) for overlaps_ in each.values()]
     for arm in arms[1:]:
-        points, chances = [], []
-        for number in chosen:
-            pairs = [((first.number, seed, number), (arm.number, seed, number)) for seed in seeds]
-            found = _shared(masks, pairs)
-            if found.jaccard is not None and found.chance is not None:
-                each = tuple(one.jaccard for one in found.each if one.jaccard is not None)
-                words = f"{arm.name}, round {number}: {found.jaccard:.1%}, by chance {found.chance:.1%}"
-                points.append(Point(number, found.jaccard, replicates=each, words=words))
-                chances.append(Point(number, found.chance))
-                numbers.append(len(found.each))
-        if len(points) > 1:
-            curves.append(Curve(arm.name, tuple(points), arm.number, is_control=arm.is_control))
-            curves.append(Curve(f"{arm.name}: chance", tuple(chances), arm.number, True, True, in_legend=False))
+        found_by = {number: Shared(tuple(each[arm.number, number])) for number in chosen if each[arm.number, number]}
+        if len(found_by) > 1:
+            points = tuple(_point(arm, number, found) for number, found in found_by.items())
+            chances = tuple(Point(number, found.chance or 0.0) for number, found in found_by.items())
+            curves.append(Curve(arm.name, points, arm.number, is_control=arm.is_control))
+            curves.append(Curve(f"{arm.name}: chance", chances, arm.number, True, True, in_legend=False))
     if not curves:
         return []
     told = f"Jaccard index with the mask of {first.name}, of the same seed and round. Thin dotted lines: chance."
@@ -162,6 +165,12 @@ def _over_rounds(subject: Subject, masks: Masks, arms: Sequence[Arm], names: Nam
     ))]  # fmt: skip
 
 
+def _point(arm: Arm, number: int, found: Shared) -> Point:
+    each = tuple(one.jaccard for one in found.each if one.jaccard is not None)
+    words = f"{arm.name}, round {number}: {_percent(found.jaccard)}, by chance {_percent(found.chance)}"
+    return Point(number, found.jaccard or 0.0, replicates=each, words=words)
+
+
 def _between_seeds(masks: Masks, arms: Sequence[Arm]) -> list[Block]:
     rows = []
     for arm in arms:
@@ -171,6 +180,7 @@ def _between_seeds(masks: Masks, arms: Sequence[Arm]) -> list[Block]:
         at = min(max(masks.rounds(arm, seed)) for seed in seeds)
         places = [(arm.number, seed, at) for seed in seeds]
         found = _shared(masks, list(itertools.combinations(places, 2)))
+        masks.forget()
         if found.each:
             rows.append((arm.name, str(at), str(len(found.each)), _percent(found.jaccard), _percent(found.chance),
                          _above(found)))  # fmt: skip

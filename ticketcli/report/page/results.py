@@ -10,6 +10,7 @@ from ticketcli.figures.scales import Axis
 from ticketcli.recipe.for_each import Label
 from ticketcli.recipe.tables import STEP, TableConfig
 from ticketcli.report.measures import IN, Measure
+from ticketcli.report.observations import Point as Place
 from ticketcli.report.page.section import Block, Drawn, Names, Section, Shown, Words
 from ticketcli.report.page.subject import Subject, counted, interval_words
 from ticketcli.report.rows import Row
@@ -51,13 +52,13 @@ def rounds(subject: Subject, names: Names) -> Section | None:
     for measure in table.measures:
         series: dict[Series, list[Row]] = {}
         for row in table.rows:
-            if row.values(measure.name) and row.values("sparsity") and isinstance(row.point, int):
+            if row.values(measure.name) and row.values("sparsity"):
                 series.setdefault(tuple(row.key.values()), []).append(row)
         curves = []
         for rows in series.values():
             arm = subject.arm(subject.recipe[rows[0].measured[0].real])
             if arm is not None:
-                points = tuple(_point(row, measure, f"{arm.name}, round {row.point}") for row in rows)
+                points = tuple(_point(row, measure, f"{arm.name}, {_round(row.point)}") for row in rows)
                 curves.append(Curve(arm.name, points, arm.number, is_control=arm.is_control))
         if curves:
             title = f"{measure.head} on the source, round by round"
@@ -68,6 +69,10 @@ def rounds(subject: Subject, names: Names) -> Section | None:
         else:
             blocks.append(Words(f"{measure.head} of the rounds was not measured (yet).", is_absence=True))
     return Section("rounds", "The source, round by round", tuple(blocks))
+
+
+def _round(point: Place) -> str:
+    return f"round {point}" if isinstance(point, int) else str(point)
 
 
 def _caption(table: Table) -> str:
