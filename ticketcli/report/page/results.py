@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from ticketcli.figures.chart import Chart, Curve, Level, Point
 from ticketcli.figures.figure import Figure
 from ticketcli.figures.scales import Axis
 from ticketcli.recipe.for_each import Label
 from ticketcli.recipe.tables import STEP, TableConfig
-from ticketcli.report.measures import IN, Measure
+from ticketcli.report.measures import IN, Measure, named
 from ticketcli.report.observations import Point as Place
 from ticketcli.report.page.section import Block, Drawn, Names, Section, Shown, Words
 from ticketcli.report.page.subject import Subject, counted, interval_words
@@ -23,6 +24,17 @@ REMAINING = Axis(
     is_reversed=True, ticks=_TICKS,
 )  # fmt: skip
 Series = tuple[object, ...]
+_HEALED = "Each point is the mask of a round, healed (finetuned under it), on source validation images."
+# measure -> title, and what a point is
+_OF_ROUNDS = {
+    "healed.top1": ("Top-1 on the source, healed", _HEALED),
+    "unhealed.recalibrated.top1": (
+        "Top-1 on the source, not healed",
+        "Each point is the mask of a round on its rewound values, not finetuned, BatchNorm re-estimated; on source "
+        "validation images.",
+    ),
+    "healed.psnr": ("What is rebuilt of the source, healed", _HEALED),
+}
 
 
 def results(subject: Subject, names: Names) -> Section:
@@ -41,34 +53,38 @@ def results(subject: Subject, names: Names) -> Section:
 
 
 def rounds(subject: Subject, names: Names) -> Section | None:
-    """What each round's mask is worth on the source, healed; None of a run that prunes nothing."""
+    """What each round's mask is worth on the source, healed and not; None of a run that prunes nothing."""
     groups = tuple(dict.fromkeys(step.group for step in subject.recipe.steps if step.stage == "prune"))
     if not groups:
         return None
-    groups = tuple(group for group in groups if subject.recipe.instances.get(group))
-    labels = dict(subject.labels)
-    table = make_table("", TableConfig(table=groups, labels=labels), subject.recipe, subject.found)
+    variables = {name for group in groups for step in subject.recipe.instances[group] for name in step.variables}
+    config = TableConfig(table=groups, over=tuple(sorted(variables & subject.over)), metric=tuple(_OF_ROUNDS))
+    table = make_table("", config, subject.recipe, subject.found)
     blocks: list[Block] = []
-    for measure in table.measures:
-        series: dict[Series, list[Row]] = {}
-        for row in table.rows:
-            if row.values(measure.name) and row.values("sparsity"):
-                series.setdefault(tuple(row.key.values()), []).append(row)
-        curves = []
-        for rows in series.values():
-            arm = subject.arm(subject.recipe[rows[0].measured[0].real])
-            if arm is not None:
-                points = tuple(_point(row, measure, f"{arm.name}, {_round(row.point)}") for row in rows)
-                curves.append(Curve(arm.name, points, arm.number, is_control=arm.is_control))
+    for measure, (title, told) in zip(table.measures, _OF_ROUNDS.values(), strict=True):
+        curves = _round_curves(subject, table.rows, measure)
         if curves:
-            title = f"{measure.head} on the source, round by round"
-            told = "Each point is the mask of a round, healed (finetuned under it), on source validation images."
             without = [arm.name for arm in subject.arms if all(arm.number != curve.look for curve in curves)]
             told += f" Without such a value: {', '.join(without)}." if without else ""
-            blocks.append(Drawn(_drawn(subject, names.take("rounds", measure.name), title, told, curves, [], measure)))
+            name = names.take("rounds", *measure.name.split("."))
+            blocks.append(Drawn(_drawn(subject, name, title, told, curves, [], measure)))
         else:
-            blocks.append(Words(f"{measure.head} of the rounds was not measured (yet).", is_absence=True))
+            blocks.append(Words(f"{title}: nothing was measured (yet), so there is no figure.", is_absence=True))
     return Section("rounds", "The source, round by round", tuple(blocks))
+
+
+def _round_curves(subject: Subject, rows: Sequence[Row], measure: Measure) -> list[Curve]:
+    series: dict[Series, list[Row]] = {}
+    for row in rows:
+        if row.values(measure.name) and row.values("sparsity"):
+            series.setdefault(tuple(row.key.values()), []).append(row)
+    curves = []
+    for members in series.values():
+        arm = subject.arm(subject.recipe[members[0].measured[0].real])
+        if arm is not None:
+            points = tuple(_point(row, measure, f"{arm.name}, {_round(row.point)}") for row in members)
+            curves.append(Curve(arm.name, points, arm.number, is_control=arm.is_control))
+    return curves
 
 
 def _round(point: Place) -> str:
@@ -184,6 +200,7 @@ def _drawn(
     places = [round(point.x, 9) for curve in curves for point in curve.points]
     if len(set(places)) < len(places):
         told += " Points of equal sparsity are set apart sideways."
+    measure = replace(measure, head=named([measure.name.rpartition(IN)[2]])[0].head)  # the title says of what
     axis = Axis(_label(measure), lambda value: tick(measure, value))
     best = [f"{curve.name}: {point.words}" for curve in curves for point in curve.points[-1:]]
     rows = [
