@@ -63,14 +63,14 @@ def check_marks(path: Path, marks: Iterable[tuple[int, str]], *, is_whole: bool)
                 pass
 
 
-def read_log(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of `metrics.jsonl`.
+def read_log(path: Path, *, may_be_cut: bool = False) -> Iterator[dict[str, Any]]:
+    """The lines of `metrics.jsonl`; `may_be_cut` passes over an unfinished last one, as a step under way has it.
 
     Raises:
         CorruptError: a line is none that this tool writes.
     """
     with opened(path) as file:
-        yield from _lines(file, path)
+        yield from _lines(file, path, may_be_cut=may_be_cut)
 
 
 def _lines(file: IO[bytes], path: Path, *, may_be_cut: bool = False) -> Iterator[dict[str, Any]]:

@@ -94,7 +94,7 @@ def test_pixel_settings_are_refused_for_classifiers_and_the_other_way_round(targ
     wrong = ticket(
         "evaluate", "--of", "target@arm=dense,seed=0", "--pictures", "1", "--name", "x", "--run", targets.root
     )
-    assert (wrong.code, "for pixel-level tasks" in wrong.err) == (2, True)
+    assert (wrong.code, "pictures of a classifier are what a decoder rebuilds" in wrong.err) == (2, True)
     wrong = ticket("evaluate", "--of", "masks", "--decoder", "dec@seed=0", "--name", "x", "--run", targets.root)
     assert (wrong.code, "are for classifiers" in wrong.err) == (2, True)
 

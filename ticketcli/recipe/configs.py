@@ -263,11 +263,15 @@ class EvaluateConfig(StageConfig):
     """Settings of `ticket evaluate`: measure a dense net, a ticket or a transferred network."""
 
     of: Annotated[str, Reference(("ticket", "dense", "task"))] = Field("", description="what to measure")
-    beside: Annotated[str, Reference(("task",))] = Field(
-        "", description="pixel-level tasks: another network of the same target, such as the dense one, for the pictures"
+    beside: Annotated[str, Reference(("task", "dense", "ticket"))] = Field(
+        "", description="another network of the same images, such as the dense one, for the pictures"
     )
     pictures: int = Field(
-        0, ge=0, le=1000, description="pixel-level tasks: draw so many test images, the worst drops from beside first"
+        0,
+        ge=0,
+        le=1000,
+        description="draw so many images: of pixel-level tasks what is found, the worst drops from beside first; with "
+        "a decoder what is rebuilt, and the error",
     )
     decoder: Annotated[str, Reference(("decoder",))] = Field("", description="also measure the reconstruction with it")
     data: DataField | None = Field(None, description="image set; the checkpoint's own when absent")

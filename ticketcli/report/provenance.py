@@ -60,7 +60,7 @@ def provenance(recipe: Recipe, found: Survey, command: str) -> Provenance:
         tuple(sorted({step.config.seed for step in recipe.steps})),
         _distinct(f"ticketcli {unit.environment.get('ticketcli', '?')}, torch {unit.environment.get('torch', '?')}"
                   for unit in units),
-        _distinct(_machine(unit) for unit in units),
+        _distinct(machine_of(unit) for unit in units),
         sum(unit.seconds for unit in units),
         (days[0], days[-1]) if len(days) > 1 else tuple(days),
     )  # fmt: skip
@@ -70,7 +70,8 @@ def _distinct(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
 
 
-def _machine(unit: UnitRecord) -> str:
+def machine_of(unit: UnitRecord) -> str:
+    """Where a unit was computed: the device in general words, CPU capability, threads."""
     known = unit.environment
     threads = known.get("threads", "?")
     processor = f"{known.get('machine', '')} CPU ({known.get('cpu', '')}), {threads} thread{'s' * (threads != 1)}"

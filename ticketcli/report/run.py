@@ -21,6 +21,8 @@ from ticketcli.report.tables import Comparison, Difference, Table, make_table
 from ticketcli.report.words import comparison, grid, legend
 from ticketcli.store.run_folder import Run
 
+_UNEDITED = "This page is what `ticket report --format markdown` prints, unedited."
+
 
 @dataclass(frozen=True)
 class Report:
@@ -53,7 +55,7 @@ class Report:
         )
         return "\n\n".join(part for part in [*parts, where] if part)
 
-    def as_markdown(self, title: str, about: str) -> str:
+    def as_markdown(self, title: str, about: str, *, ending: str = _UNEDITED) -> str:
         """A page for `recipes/results/`: the tables, how to read them, and how they were made."""
         parts = [f"# {title}", about]
         facts = [(name, f"`{words}`" if name == "command" else words) for name, words in self.provenance.facts()]
@@ -64,7 +66,7 @@ class Report:
             parts += [shown.as_markdown(), *(comparison(table, one).replace("\n  ", "\n") for one in table.comparisons)]
             parts.append("\n".join(f"- {line}" for line in legend(table, shown)))
         parts.append("\n".join(f"- {line}" for line in self.notes))
-        parts.append("This page is what `ticket report --format markdown` prints, unedited.")
+        parts.append(ending)
         return "\n\n".join(part for part in parts if part)
 
     def as_csv(self) -> str:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from ticketcli.data.batches import in_order
+from ticketcli.data.images import Images, Splits
 from ticketcli.errors import InputMissing, UsageError
 from ticketcli.metrics.quality import Rebuild, quality
 from ticketcli.models.architectures import masked_parameters
 from ticketcli.models.cost import cost_of, parameters
+from ticketcli.models.encoder import Encoder
 from ticketcli.recipe.configs import Data, EvaluateConfig
 from ticketcli.stages.evaluate_pixels import evaluate_pixels
+from ticketcli.stages.evaluate_rebuilt import rebuilt_sheets
 from ticketcli.stages.job import Job, data_of, decoder_from, encoder_from, knows, splits_of
 from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.training.recalibrate import calibration_batches, recalibrate
-from ticketcli.training.yields import Output, Produced, Yield
+from ticketcli.training.yields import Loaded, Output, Produced, Yield
 
 
 def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     """Measure top-1 accuracy, PSNR with and without hints where a decoder is given, sparsity and parameters.
+
+    With a decoder, `pictures` shows what it rebuilds of so many images, and where that errs; of the network `beside`
+    too, where one is named.
 
     Masked weights are set to +0.0 first. `recalibrate_bn` re-estimates BatchNorm on training images of the same set,
     which a ticket that was not finetuned needs; 0 measures the file as it is.
@@ -32,21 +38,15 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     if source.about.get("task", "classification") != "classification":
         yield from evaluate_pixels(job)
         return
-    if "beside" in job.inputs or config.pictures:
-        raise UsageError("beside and pictures are for pixel-level tasks", where="evaluate", hint="leave them out")
-    if not source.values:
-        raise InputMissing(
-            "a mask file alone has no values",
-            where=source.ref,
-            hint="make a ticket of it with 'ticket rewind'",
-        )
+    if config.pictures and "decoder" not in job.inputs:
+        hint = "name a decoder, or a network of a pixel-level task"
+        raise UsageError("pictures of a classifier are what a decoder rebuilds", where="evaluate.pictures", hint=hint)
+    if "beside" in job.inputs and not config.pictures:
+        raise UsageError("beside is for pictures", where="evaluate.beside", hint="ask for pictures, or leave it out")
+    _require_values(source)
     data: Data = data_of(config.data, source.about)
     splits = splits_of(job, data, int(source.about["image_size"]), encoder=source.about)
-    model = encoder_from(source, device)
-    if source.mask is not None:
-        MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
-    if config.recalibrate_bn:
-        yield from recalibrate(model, calibration_batches(splits, config.recalibrate_bn, device))
+    model = yield from _network(job, source, splits)
     images = splits.test if config.split == "test" else splits.validation
     labelled = knows(images, source.about)
     if not len(images.labels) or (not labelled and "decoder" not in job.inputs):
@@ -72,5 +72,45 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
             "sparsity": source.mask.sparsity,
             "network_sparsity": source.mask.dropped / parameters(model),
         }
+    files = (yield from _pictures(job, model, rebuild, images, splits)) if rebuild is not None else {}
     metrics = {**found, "images": splits.counts()}
-    yield Produced("metrics", (Output("metrics", "metrics", "metrics", found, {}),), metrics)
+    yield Produced("metrics", (Output("metrics", "metrics", "metrics", found, {}, files=files),), metrics)
+
+
+def _network(job: Job[EvaluateConfig], source: Loaded, splits: Splits) -> Generator[Yield, None, Encoder]:
+    """The network of a checkpoint, its masked weights exactly +0.0, recalibrated if that is asked for."""
+    model = encoder_from(source, job.device)
+    if source.mask is not None:
+        MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
+    if job.config.recalibrate_bn:
+        yield from recalibrate(model, calibration_batches(splits, job.config.recalibrate_bn, job.device))
+    return model
+
+
+def _pictures(
+    job: Job[EvaluateConfig], model: Encoder, rebuild: Rebuild, images: Images, splits: Splits
+) -> Generator[Yield, None, dict[str, bytes]]:
+    """Sheets of what is rebuilt, by file name; none unless asked for."""
+    if not job.config.pictures:
+        return {}
+    source, networks = job.inputs["of"], {job.inputs["of"].ref: model}
+    if "beside" in job.inputs:
+        beside = job.inputs["beside"]
+        _require_same_images(beside, source)
+        networks = {beside.ref: (yield from _network(job, beside, splits)), **networks}
+    return rebuilt_sheets(networks, rebuild, images, splits.normalization, job.config.pictures)
+
+
+def _require_values(source: Loaded) -> None:
+    if not source.values:
+        hint = "make a ticket of it with 'ticket rewind'"
+        raise InputMissing("a mask file alone has no values", where=source.ref, hint=hint)
+
+
+def _require_same_images(beside: Loaded, source: Loaded) -> None:
+    """The decoder rebuilds what its encoder has seen: both networks take the same images, seen in the same way."""
+    _require_values(beside)
+    for name in ("arch", "image_size", "normalization"):
+        if beside.about.get(name) != source.about.get(name):
+            hint = "name a dense network or a ticket of the same source"
+            raise UsageError(f"the network beside it has another {name}", where="evaluate.beside", hint=hint)

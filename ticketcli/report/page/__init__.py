@@ -1,0 +1,1 @@
+"""One page for everything that a run found: figures, tables, pictures, and how they were made."""
