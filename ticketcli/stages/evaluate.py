@@ -11,7 +11,8 @@ from ticketcli.metrics.quality import Rebuild, quality
 from ticketcli.models.architectures import masked_parameters
 from ticketcli.models.cost import cost_of, parameters
 from ticketcli.recipe.configs import Data, EvaluateConfig
-from ticketcli.stages.evaluate_pixels import evaluate_pixels
+from ticketcli.stages.evaluate_features import measure_features
+from ticketcli.stages.evaluate_pixels import dense_encoder, evaluate_pixels
 from ticketcli.stages.job import Job, data_of, decoder_from, encoder_from, knows, splits_of
 from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.training.recalibrate import calibration_batches, recalibrate
@@ -22,7 +23,8 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     """Measure top-1 accuracy, PSNR with and without hints where a decoder is given, sparsity and parameters.
 
     Masked weights are set to +0.0 first. `recalibrate_bn` re-estimates BatchNorm on training images of the same set,
-    which a ticket that was not finetuned needs; 0 measures the file as it is.
+    which a ticket that was not finetuned needs; 0 measures the file as it is. `features` compares the taps with the
+    dense network's.
 
     Raises:
         InputMissing: a bare mask file was given.
@@ -49,7 +51,7 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
         yield from recalibrate(model, calibration_batches(splits, config.recalibrate_bn, device))
     images = splits.test if config.split == "test" else splits.validation
     labelled = knows(images, source.about)
-    if not len(images.labels) or (not labelled and "decoder" not in job.inputs):
+    if not len(images.labels) or not (labelled or "decoder" in job.inputs or config.features):
         lacks = f"no {config.split} images" if not len(images.labels) else "not the classes of this network"
         hint = "split: validation, or another set" if labelled else "name a decoder, to measure its reconstruction"
         raise UsageError(f"the set has {lacks}", where="evaluate.data", hint=hint)
@@ -67,6 +69,9 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
         **cost_of(model, int(source.about["image_size"])),
         "recalibrated_on": config.recalibrate_bn,
     }
+    if config.features:
+        dense = dense_encoder(job)
+        found |= yield from measure_features(job, model, dense, splits, batches, lambda batch: batch)
     if source.mask is not None:
         found |= {
             "sparsity": source.mask.sparsity,
