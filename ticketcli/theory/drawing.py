@@ -41,11 +41,18 @@ def require_drawing(path: Path) -> None:
         raise UsageError("matplotlib is not installed", where=_FLAG, hint=hint)
 
 
-def _figure(width: float, height: float, panels: int) -> tuple[Any, Any]:
+def _panels(*, one_height: bool) -> tuple[Any, Any, Any]:
+    """A figure and its two axes, side by side; of one height, both have the left one's vertical axis."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(1, panels)
+    figure = Figure(figsize=(9.0, 4.8), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=one_height)
+    return figure, left, right
+
+
+def _legend(axes: Any, columns: int) -> None:
+    """Below the axes, where nothing is drawn."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns)
 
 
 def _written(path: Path, figure: Any) -> None:
@@ -59,8 +66,9 @@ def _points(axes: Any, x: Sequence[float], values: Sequence[Sequence[float]], la
     """Means, each with a bar from the least to the greatest value."""
     colour, marker, _ = style
     means = [sum(each) / len(each) for each in values]
-    below = [mean - min(each) for mean, each in zip(means, values, strict=True)]
-    above = [max(each) - mean for mean, each in zip(means, values, strict=True)]
+    # not below 0, as the mean of equal values may be by rounding
+    below = [max(0.0, mean - min(each)) for mean, each in zip(means, values, strict=True)]
+    above = [max(0.0, max(each) - mean) for mean, each in zip(means, values, strict=True)]
     axes.errorbar(x, means, yerr=[below, above], fmt=marker, color=colour, label=label, markersize=4.5, capsize=2.5)
 
 
@@ -69,8 +77,8 @@ def draw_lcnn(path: Path, sizes: Lcnn, damages: Sequence[Damage]) -> None:
     import matplotlib as mpl
 
     with mpl.rc_context(_LOOK):
-        figure, panels = _figure(9.0, 4.4, 2)
-        line = np.geomspace(min(sizes.p) / 1.3, min(1.0, max(sizes.p) * 1.3), 80)
+        figure, *panels = _panels(one_height=True)
+        line = np.geomspace(min(sizes.p) / 1.3, min(0.99, max(sizes.p) * 1.3), 80)
         kinds = (("r_pool", 0, "pooled feature"), ("r_map", 1, "feature map"))
         for axes, (name, which, title) in zip(panels, kinds, strict=True):
             for rule in dict.fromkeys(one.rule for one in damages):
@@ -83,9 +91,8 @@ def draw_lcnn(path: Path, sizes: Lcnn, damages: Sequence[Damage]) -> None:
                 axes.plot(within, bounds, color="black", linestyle="--", linewidth=1.2, label="bound of theorem 3.1")
             axes.set(xscale="log", yscale="log", xlabel="share p of the kernels pruned", title=title)
             _plain_ticks(axes, sizes.p)
+            _legend(axes, 2)
         panels[0].set_ylabel("relative error")
-        panels[1].sharey(panels[0])
-        panels[1].legend(loc="lower right")
         figure.suptitle(
             f"Theorem 3.1: {sizes.layers} linear layers of width {sizes.width}, {2 * sizes.s + 1} taps, "
             f"{sizes.seeds} seeds. Thin lines: infinite width"
@@ -120,7 +127,7 @@ def draw_orcnn(path: Path, sizes: Orcnn, found: Sequence[Pretrained]) -> None:
     import matplotlib as mpl
 
     with mpl.rc_context(_LOOK):
-        figure, (left, right) = _figure(9.0, 4.4, 2)
+        figure, left, right = _panels(one_height=False)
         line = np.linspace(0, max(sizes.p) + 0.5 * (1 - max(sizes.p)), 120)
         left.plot(line, [predicted(p) for p in line], color=_BLUE, linewidth=1, label="infinite width")
         left.plot(line, line / 2, color="black", linestyle="--", linewidth=1.2, label="bound p / 2 of theorem 3.2")
@@ -137,7 +144,7 @@ def draw_orcnn(path: Path, sizes: Orcnn, found: Sequence[Pretrained]) -> None:
             _points(left, sizes.p, values, label, style)
         left.set(xlabel="share p of the filters pruned", ylabel="distance of W_fin from W_pre", title="distance")
         left.set_ylim(bottom=0)
-        left.legend(loc="upper left")
+        _legend(left, 2)
         _residuals(right, sizes, found[0])
         figure.suptitle(f"Theorem 3.2: width {sizes.width}, {sizes.samples} samples, {sizes.seeds} seeds")
         _written(path, figure)
@@ -153,4 +160,4 @@ def _residuals(axes: Any, sizes: Orcnn, one: Pretrained) -> None:
     axes.set(
         yscale="log", xlabel="step", ylabel="squared residual, first = 1", title=f"training, seed {sizes.first_seed}"
     )
-    axes.legend(loc="upper right")
+    _legend(axes, 3)
