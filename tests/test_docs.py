@@ -78,6 +78,7 @@ def typed(line, folder):
         "slurm": ["--dry-run"],
         "doctor": ["--help"],
         "bench": ["--list"],
+        "theory": ["--help"],
     }  # what doctor finds depends on the machine
     return [*words, *also.get(words[0], [])]
 
@@ -88,9 +89,15 @@ def test_every_command_of_the_documents_can_be_typed(line, finished, monkeypatch
     (tmp_path / "site.yaml").write_text(yaml_blocks()[3])
     words = typed(line, tmp_path)
     elsewhere = ["--run", tmp_path / "run"]
-    where = {"run": elsewhere, "slurm": elsewhere, "recipes": [], "validate": [], "data": [], "bench": []}.get(
-        words[0], ["--run", finished.root]
-    )
+    where = {
+        "run": elsewhere,
+        "slurm": elsewhere,
+        "recipes": [],
+        "validate": [],
+        "data": [],
+        "bench": [],
+        "theory": [],
+    }.get(words[0], ["--run", finished.root])
     result = ticket(*words, *where)
     assert result.code == 0, result
 
