@@ -34,7 +34,7 @@ SeedsOption = Annotated[int, typer.Option("--seeds", metavar="N", help="Networks
 SeedOption = Annotated[int, typer.Option("--seed", metavar="N", help="The first of the seeds.")]
 LengthOption = Annotated[int, typer.Option("--length", "-D", metavar="N", help="Positions, on a circle.")]
 ReachOption = Annotated[int, typer.Option("--s", metavar="N", help="A kernel has 2 s + 1 taps.")]
-SvgOption = Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Also draw it; needs matplotlib.")]
+SvgOption = Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Also draw it.")]
 
 
 def lcnn(

@@ -2,108 +2,88 @@
 
 from __future__ import annotations
 
-import io
+import math
 from collections.abc import Sequence
-from importlib.util import find_spec
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ticketcli.errors import InputMissing, UsageError
-from ticketcli.store.atomic import write_bytes
+from ticketcli.figures.chart import Chart, Curve, Point
+from ticketcli.figures.figure import Figure
+from ticketcli.figures.panels import Panels
+from ticketcli.figures.scales import Axis
+from ticketcli.store.atomic import write_text
 from ticketcli.theory import limits
 from ticketcli.theory.lcnn import Damage, Lcnn
 from ticketcli.theory.orcnn import Orcnn, Pretrained, predicted
 
 _FLAG = "--svg"
-# Okabe and Ito's colours, which stay apart for the colour-blind
-_BLUE, _ORANGE, _GREEN, _PINK, _GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
-_STYLE = {"kernel-sum": (_BLUE, "o", "smallest sums (the theorem's)"), "random": (_ORANGE, "s", "any kernels"),
-          "l2": (_GREEN, "^", "smallest norms"), "1x1": (_PINK, "D", "smallest sums, 1x1 kernels")}  # fmt: skip
-_LOOK = {"svg.hashsalt": "ticket", "font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False,
-         "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False, "legend.fontsize": 8.0}  # fmt: skip
+_RULES = {"kernel-sum": "smallest sums (the theorem's)", "random": "any kernels", "l2": "smallest norms",
+          "1x1": "smallest sums, 1x1 kernels"}  # fmt: skip
+_FINE = 80  # points of a curve that is computed
+_BARS = "from the least to the greatest of the seeds"
 
 
 def require_drawing(path: Path) -> None:
-    """Refuse before computing what could not be drawn after.
+    """Refuse before computing what could not be written after.
 
     Raises:
-        UsageError: matplotlib is not installed, or the file's name does not end in .svg.
+        UsageError: the file's name does not end in .svg.
         InputMissing: its folder is not there.
     """
     if path.suffix != ".svg":
         raise UsageError(f"'{path}' does not end in .svg", where=_FLAG, hint=f"{_FLAG} {path.stem or 'figure'}.svg")
     if not path.absolute().parent.is_dir():
         raise InputMissing("no such folder", where=str(path.parent), hint=f"make it, or name another with {_FLAG}")
-    if find_spec("matplotlib") is None:
-        hint = "pip install 'ticketcli[report]', or leave the flag out"
-        raise UsageError("matplotlib is not installed", where=_FLAG, hint=hint)
-
-
-def _panels(*, one_height: bool) -> tuple[Any, Any, Any]:
-    """A figure and its two axes, side by side; of one height, both have the left one's vertical axis."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.0, 4.8), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=one_height)
-    return figure, left, right
-
-
-def _legend(axes: Any, columns: int) -> None:
-    """Below the axes, where nothing is drawn."""
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns)
-
-
-def _written(path: Path, figure: Any) -> None:
-    """The same bytes for the same numbers: no date, no random names."""
-    content = io.BytesIO()
-    figure.savefig(content, format="svg", metadata={"Date": None})
-    write_bytes(path, content.getvalue())
-
-
-def _points(axes: Any, x: Sequence[float], values: Sequence[Sequence[float]], label: str, style: Any) -> None:
-    """Means, each with a bar from the least to the greatest value."""
-    colour, marker, _ = style
-    means = [sum(each) / len(each) for each in values]
-    # not below 0, as the mean of equal values may be by rounding
-    below = [max(0.0, mean - min(each)) for mean, each in zip(means, values, strict=True)]
-    above = [max(0.0, max(each) - mean) for mean, each in zip(means, values, strict=True)]
-    axes.errorbar(x, means, yerr=[below, above], fmt=marker, color=colour, label=label, markersize=4.5, capsize=2.5)
 
 
 def draw_lcnn(path: Path, sizes: Lcnn, damages: Sequence[Damage]) -> None:
-    """Errors of the pooled feature and of the map over p, both axes logarithmic."""
-    import matplotlib as mpl
-
-    with mpl.rc_context(_LOOK):
-        figure, *panels = _panels(one_height=True)
-        line = np.geomspace(min(sizes.p) / 1.3, min(0.99, max(sizes.p) * 1.3), 80)
-        kinds = (("r_pool", 0, "pooled feature"), ("r_map", 1, "feature map"))
-        for axes, (name, which, title) in zip(panels, kinds, strict=True):
-            for rule in dict.fromkeys(one.rule for one in damages):
-                own = [one for one in damages if one.rule == rule]
-                _points(axes, [one.p for one in own], [one.values(name) for one in own], _STYLE[rule][2], _STYLE[rule])
-                axes.plot(line, [_limit(sizes, rule, p)[which] for p in line], color=_STYLE[rule][0], linewidth=1)
-            if any(one.rule == "kernel-sum" for one in damages):
-                within = line[line <= limits.LARGEST_P]
-                bounds = [_bounds(sizes, p)[which] for p in within]
-                axes.plot(within, bounds, color="black", linestyle="--", linewidth=1.2, label="bound of theorem 3.1")
-            axes.set(xscale="log", yscale="log", xlabel="share p of the kernels pruned", title=title)
-            _plain_ticks(axes, sizes.p)
-            _legend(axes, 2)
-        panels[0].set_ylabel("relative error")
-        figure.suptitle(
-            f"Theorem 3.1: {sizes.layers} linear layers of width {sizes.width}, {2 * sizes.s + 1} taps, "
-            f"{sizes.seeds} seeds. Thin lines: infinite width"
-        )
-        _written(path, figure)
+    """Errors of the pooled feature and of the map over p, both axes logarithmic and the same in both panels."""
+    kinds = (("Pooled feature", "r_pool", 0), ("Feature map", "r_map", 1))
+    curves = {heading: _errors(sizes, damages, name, which) for heading, name, which in kinds}
+    drawn = [one for some in curves.values() for curve in some for one in curve.points]
+    ends = [end for one in drawn for end in (one.low, one.y, one.high) if end is not None]
+    across = Axis("share p of the kernels pruned", is_log=True, ticks=sizes.p)
+    down = Axis("relative error (logarithmic)", is_log=True)
+    panels = tuple(
+        (heading, Chart(across, down, some, heights=(min(ends), max(ends)), sets_apart=False))
+        for heading, some in curves.items()
+    )
+    title = (f"Theorem 3.1: {sizes.layers} linear layers of width {sizes.width}, {2 * sizes.s + 1} taps, "
+             f"seeds: {sizes.seeds}. Thin lines: infinite width")  # fmt: skip
+    told = ("Relative error of the pooled feature and of the feature map over the share of kernels pruned. "
+            f"Marks are means over the seeds, bars reach {_BARS}; lines are the limit of infinite width.")  # fmt: skip
+    _written(path, "theorem-3-1", Panels(title, panels), told, sizes)
 
 
-def _plain_ticks(axes: Any, p: Sequence[float]) -> None:
-    """The measured p as they are written, where a logarithmic axis would have powers of ten alone."""
-    axes.set_xticks(list(p), labels=[f"{one:g}" for one in p])
-    axes.set_xticks([], minor=True)
+def _errors(sizes: Lcnn, damages: Sequence[Damage], name: str, which: int) -> tuple[Curve, ...]:
+    """What was measured by each rule, with the limit as a line, and the theorem's bound."""
+    first, last = min(sizes.p) / 1.15, min(0.99, max(sizes.p) * 1.15)
+    found: list[Curve] = []
+    for look, rule in enumerate(_RULES):
+        own = [one for one in damages if one.rule == rule]
+        if own:
+            limit = tuple(Point(p, _limit(sizes, own[0].rule, p)[which]) for p in _spread(first, last))
+            found.append(Curve(f"{_RULES[rule]}: limit", limit, look, is_thin=True, in_legend=False))
+            points = tuple(_point(one.p, one.values(name)) for one in own)
+            found.append(Curve(_RULES[rule], points, look, is_control=rule != "kernel-sum", is_joined=False))
+    if any(one.rule == "kernel-sum" for one in damages) and first < limits.LARGEST_P:
+        places = _spread(first, min(last, limits.LARGEST_P))
+        bound = tuple(Point(p, _bounds(sizes, p)[which]) for p in places)
+        found.append(Curve("bound of theorem 3.1", bound, is_bound=True))
+    return tuple(found)
+
+
+def _spread(first: float, last: float) -> list[float]:
+    """Places from the first to the last at equal factors."""
+    return [first * (last / first) ** (k / (_FINE - 1)) for k in range(_FINE)]
+
+
+def _point(x: float, values: Sequence[float]) -> Point:
+    """The mean of the seeds, with a bar from the least to the greatest."""
+    mean = math.fsum(values) / len(values)
+    text = f"p = {x:g}: {mean:.3g}"
+    return Point(x, mean, words=text) if len(values) == 1 else Point(x, mean, min(values), max(values), (), text)
 
 
 def _white(sizes: Lcnn) -> list[float]:
@@ -124,40 +104,73 @@ def _bounds(sizes: Lcnn, p: float) -> tuple[float, float]:
 
 def draw_orcnn(path: Path, sizes: Orcnn, found: Sequence[Pretrained]) -> None:
     """Distances over p, and the residuals of the first seed's trainings beside what lemma B.5 allows."""
-    import matplotlib as mpl
-
-    with mpl.rc_context(_LOOK):
-        figure, left, right = _panels(one_height=False)
-        line = np.linspace(0, max(sizes.p) + 0.5 * (1 - max(sizes.p)), 120)
-        left.plot(line, [predicted(p) for p in line], color=_BLUE, linewidth=1, label="infinite width")
-        left.plot(line, line / 2, color="black", linestyle="--", linewidth=1.2, label="bound p / 2 of theorem 3.2")
-        series = {
-            "least over all rotations": ((_BLUE, "o", ""), [[one.finetuned[p].trained.rotated for one in found]
-                                                            for p in sizes.p]),
-            "the same, nothing trained": ((_ORANGE, "x", ""), [[one.finetuned[p].untrained.rotated for one in found]
-                                                               for p in sizes.p]),
-            "mixed, equal norms": ((_GREEN, "^", ""), [[one.finetuned[p].trained.rescaled for one in found]
-                                                       for p in sizes.p]),
-            "not rotated": ((_GREY, "s", ""), [[one.finetuned[p].trained.plain for one in found] for p in sizes.p]),
-        }  # fmt: skip
-        for label, (style, values) in series.items():
-            _points(left, sizes.p, values, label, style)
-        left.set(xlabel="share p of the filters pruned", ylabel="distance of W_fin from W_pre", title="distance")
-        left.set_ylim(bottom=0)
-        _legend(left, 2)
-        _residuals(right, sizes, found[0])
-        figure.suptitle(f"Theorem 3.2: width {sizes.width}, {sizes.samples} samples, {sizes.seeds} seeds")
-        _written(path, figure)
-
-
-def _residuals(axes: Any, sizes: Orcnn, one: Pretrained) -> None:
-    descents = {"dense": one.descent, **{f"p = {p:g}": one.finetuned[p].descent for p in sizes.p}}
-    longest = max(descents.values(), key=lambda descent: descent.steps)
-    shades = np.linspace(0.15, 0.85, len(descents))
-    for (name, descent), shade in zip(descents.items(), shades, strict=True):
-        axes.plot(descent.residuals, color=(shade, 0.35, 1 - shade), linewidth=1.2, label=name)
-    axes.plot(longest.allowed, color="black", linestyle="--", linewidth=1.2, label="bound of lemma B.5")
-    axes.set(
-        yscale="log", xlabel="step", ylabel="squared residual, first = 1", title=f"training, seed {sizes.first_seed}"
+    panels = (
+        ("How far W_fin is from W_pre", _distances(sizes, found)),
+        (f"Training, seed {sizes.first_seed}", _residuals(sizes, found[0])),
     )
-    _legend(axes, 3)
+    title = (f"Theorem 3.2: {sizes.width} filters, {sizes.samples} samples, seeds: {sizes.seeds}. "
+             "Thin line: infinite width")  # fmt: skip
+    told = ("Distance of the finetuned filters from the dense ones over the share of filters pruned, and the residuals "
+            f"of the trainings. Marks are means over the seeds, bars reach {_BARS}.")  # fmt: skip
+    _written(path, "theorem-3-2", Panels(title, panels), told, sizes)
+
+
+def _distances(sizes: Orcnn, found: Sequence[Pretrained]) -> Chart:
+    last = max(sizes.p) + 0.5 * (1 - max(sizes.p))
+    line = [last * k / _FINE for k in range(_FINE)]
+    own = {p: [one.finetuned[p] for one in found] for p in sizes.p}
+    series = {
+        "least over all rotations": {p: [one.trained.rotated for one in some] for p, some in own.items()},
+        "the same, nothing trained": {p: [one.untrained.rotated for one in some] for p, some in own.items()},
+        "mixed, equal norms": {p: [one.trained.rescaled for one in some] for p, some in own.items()},
+        "not rotated": {p: [one.trained.plain for one in some] for p, some in own.items()},
+    }
+    limit = Curve("infinite width", tuple(Point(p, predicted(p)) for p in line), is_thin=True, in_legend=False)
+    bound = Curve("bound p / 2 of theorem 3.2", tuple(Point(p, p / 2) for p in line), is_bound=True)
+    measured = [
+        Curve(name, tuple(_point(p, some) for p, some in values.items()), look, is_control=look > 0, is_joined=False)
+        for look, (name, values) in enumerate(series.items())
+    ]
+    axes = Axis("share p of the filters pruned"), Axis("distance")
+    return Chart(*axes, (limit, *measured, bound), heights=(0.0,), sets_apart=False)
+
+
+def _residuals(sizes: Orcnn, found: Pretrained) -> Chart:
+    descents = {"dense": found.descent, **{f"p = {p:g}": found.finetuned[p].descent for p in sizes.p}}
+    longest = max(descents.values(), key=lambda descent: descent.steps)
+    curves = [
+        Curve(name, _steps(one.residuals), look, is_thin=True) for look, (name, one) in enumerate(descents.items())
+    ]
+    bound = Curve("bound of lemma B.5", _steps(longest.allowed), is_bound=True)
+    down = Axis("squared residual, the first is 1 (logarithmic)", _power, is_log=True)
+    return Chart(Axis("step"), down, (*curves, bound))
+
+
+def _power(value: float) -> str:
+    """``1e-6``."""
+    return f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-")
+
+
+def _steps(values: Sequence[float]) -> tuple[Point, ...]:
+    """At most a few hundred of them, and the last."""
+    step = -(-len(values) // (3 * _FINE))
+    kept = sorted({*range(0, len(values), step), len(values) - 1})
+    return tuple(Point(number, values[number]) for number in kept)
+
+
+def _written(path: Path, name: str, drawing: Panels, told: str, sizes: Lcnn | Orcnn) -> None:
+    """The same bytes for the same numbers."""
+    seeds = ", ".join(str(sizes.first_seed + k) for k in range(sizes.seeds))
+    facts = (("Command", _command(sizes)), ("Seeds", seeds), ("n", str(sizes.seeds)), ("Bars", _BARS))
+    write_text(path, Figure(name, drawing.title, told, facts, drawing).file())
+
+
+def _command(sizes: Lcnn | Orcnn) -> str:
+    """What to type for the same numbers."""
+    flags = {"first_seed": "seed", "rules": "rule"}
+    words = [f"ticket theory {type(sizes).__name__.lower()}"]
+    for one in fields(sizes):
+        value = getattr(sizes, one.name)
+        texts = value if one.name == "rules" else [",".join(f"{p:g}" for p in value) if one.name == "p" else value]
+        words += [f"--{flags.get(one.name, one.name)} {text}" for text in texts]
+    return " ".join(words)
