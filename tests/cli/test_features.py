@@ -1,5 +1,6 @@
 """`ticket evaluate --features` on the finished tiny run."""
 
+import html
 import json
 
 import pytest
@@ -82,7 +83,7 @@ def test_a_dense_network_without_features_is_refused(copy):
     assert "dense is for features: true" in result.err
 
 
-def test_features_are_numbers_that_tables_can_show(copy, tmp_path):
+def test_features_are_numbers_that_tables_and_the_page_can_show(copy, tmp_path):
     recipe = json.loads((copy.root / "recipe.json").read_text())["text"]
     recipe = recipe.replace("worth: {stage: evaluate, of: ours/healed, decoder: dec}",
                             "worth: {stage: evaluate, of: ours/healed, features: true, probe_images: 40}")  # fmt: skip
@@ -92,3 +93,6 @@ def test_features_are_numbers_that_tables_can_show(copy, tmp_path):
     result = ticket("run", tmp_path / "r.yaml", "--run", copy.root)
     assert result.code == 0, result
     assert "r map" in result.out
+    assert ticket("report", copy.root, "--page", tmp_path / "out").code == 0
+    assert "What is left of the dense network's features" in html.unescape((tmp_path / "out/report.html").read_text())
+    assert (tmp_path / "out" / "figures" / "features-r-map.svg").is_file()
