@@ -59,6 +59,9 @@ def typed(line, folder):
     line = line.replace("WHAT", "ours@seed=0").replace("A B ...", "ours@seed=0 imp@seed=0 random@seed=0")
     line = line.replace("--of transfer", "--of target@arm=dense,seed=0").replace("--estimate", "--dry-run")
     line = line.replace("--of ticket-coco --beside dense-coco", 2 * "--of target@arm=dense,seed=0 ")
+    line = line.replace("--of prune/7", "--of ours@seed=0/3").replace("--decoder train-decoder", "--decoder dec@seed=0")
+    line = line.replace("--beside pretrain", "--beside dense@seed=0").replace("report RUN ... ", "report ")
+    line = line.replace("--page F", f"--page {folder}/F")
     if line.startswith("ticket data check"):
         line = f"ticket data check {outlined(folder / 'set')}"
     line = line.replace("scenes --to DIR", f"scenes --images 2 --to {folder / 'written'}")
