@@ -38,8 +38,12 @@ def run(job: BenchJob) -> Iterator[Row]:
         "open_lth-style (np.sort)": (partial(_by_numpy, values, count, _sorted), None),
         "torch.nn.utils.prune (topk)": (partial(_by_topk, values, count), None),
     }
+    if job.device.type == "cuda":
+        peers = {name: peer for name, peer in peers.items() if name.startswith("torch")}
     for peer, (theirs, goal) in peers.items():
         yield job.compare(what, ours, peer, theirs, equality=partial(_agree, values, ours, theirs), goal=goal)
+    if job.device.type == "cuda":
+        return
     later = sparse(values, _LATER)
     lived = round(_FRACTION * later.kept)
     yield job.compare(
@@ -63,6 +67,7 @@ def _memory(job: BenchJob, values: Mapping[str, Tensor], ours: Callable[[], Mask
 def _agree(values: Mapping[str, Tensor], ours: Callable[[], Mask], theirs: Callable[[], Masks]) -> Equality:
     """The same masks, but for weights that tie with the largest that fell: there peers drop all, or any."""
     mine, other = ours(), theirs()
+    values = {name: value.cpu() for name, value in values.items()}
     fallen = max(float(values[name].numpy()[~array].__abs__().max(initial=0.0)) for name, array in mine.items())
     differ = [np.abs(values[name].numpy()[array != other[name]]) for name, array in mine.items()]
     apart = np.concatenate(differ)
@@ -102,7 +107,7 @@ def _by_kthvalue(values: Mapping[str, Tensor], count: int) -> dict[str, NDArray[
     """What NNCF does."""
     magnitudes = torch.cat([value.abs().view(-1) for value in values.values()])
     threshold = magnitudes.kthvalue(count).values
-    return {name: (value.abs() > threshold).numpy() for name, value in values.items()}
+    return {name: (value.abs() > threshold).cpu().numpy() for name, value in values.items()}
 
 
 def _by_topk(values: Mapping[str, Tensor], count: int) -> dict[str, NDArray[np.bool_]]:
@@ -111,6 +116,6 @@ def _by_topk(values: Mapping[str, Tensor], count: int) -> dict[str, NDArray[np.b
     whole = prune.L1Unstructured(amount=count).compute_mask(vector, torch.ones_like(vector))  # type: ignore[no-untyped-call]
     found, place = {}, 0
     for name, value in values.items():
-        found[name] = whole[place : place + value.numel()].view_as(value).numpy() > 0
+        found[name] = whole[place : place + value.numel()].view_as(value).cpu().numpy() > 0
         place += value.numel()
     return found
