@@ -44,11 +44,3 @@ SUITES: Mapping[str, Suite] = {
 }  # fmt: skip
 
 ON_GPU = ("train-gpu", "maskstep", "recon", "threshold", "checkpoint", "step", "detect-step")  # in this order
-    "train-gpu",
-    "maskstep",
-    "recon",
-    "threshold",
-    "checkpoint",
-    "step",
-    "detect-step",
-)  # what runs there, in order
