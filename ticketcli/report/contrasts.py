@@ -123,6 +123,7 @@ def _combined(name: str, config: ContrastConfig, cells: Mapping[str, Contrast]) 
     """
     sides = [cells[other] for other in config.difference] or [cells[name]]
     units = tuple(statistics.fmean(cells[other].values.values() or [0.0]) for other in config.per)
+    known = all(cells[other].values for other in config.per)
     usable = all(unit > 0 for unit in units)
     divisors = (units if usable else ()) or (1.0,) * len(sides)
     values = {
@@ -134,9 +135,9 @@ def _combined(name: str, config: ContrastConfig, cells: Mapping[str, Contrast]) 
     words = " and ".join(f"'{other}'" for other in config.per)
     return replace(
         sides[0], name=name, config=config, values=values, lacking=tuple(lacking), units=units,
-        measure=Measure("ratio", f"of {words}") if units else sides[0].measure,
+        measure=Measure("ratio", "ratio") if units else sides[0].measure,
         leans_on_one=any(side.leans_on_one for side in sides),
-        why="" if usable else f"{words} not above 0, so nothing can be counted in it",
+        why=f"{words} not above 0, so nothing can be counted in it" if known and not usable else "",
     )  # fmt: skip
 
 
