@@ -202,7 +202,14 @@ def test_contrasts_of_different_measures_are_compared_in_units_of_what_there_is_
 def test_nothing_is_counted_in_units_of_nothing():
     units = study(0.05, dense=0.4) | both_targets() | study(0.05, dense=0.4)
     share = all_asked(TWO, units)[-1]
+    assert not share.lacking
     assert (dict(share.values), share.why) == ({}, "'wide_pixels' not above 0, so nothing can be counted in it")
+
+
+def test_what_cannot_be_counted_is_inconclusive_and_not_unfinished():
+    lines = f"    a: {{{QUESTION}, per: wide, role: secondary}}\n" + GATE
+    found = all_asked(lines, study(0.05, dense=0.4))[0]
+    assert (found.verdict, found.why) == ("inconclusive", "'wide' not above 0, so nothing can be counted in it")
 
 
 def test_replicates_that_are_the_same_runs_count_once_and_shared_runs_are_told():
