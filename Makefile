@@ -22,7 +22,7 @@ WHOLE_full   :=
 WHOLE_smoke  := 'for_each.seed=[0, 1]'
 CUT_full     :=
 CUT_smoke    := 'dense.data={name: digits, classes: 0-4}' 'pixels.data={name: scenes, classes: 5-9, images: 16}' \
-                'nuclei.data={name: scenes, classes: 5-9, images: 16}' nuclei.epochs=4it \
+                'nuclei.data={name: scenes, classes: 5-9, images: 16}' nuclei.epochs=4it 'nuclei.short_sides=[64]' \
                 'images.data={name: digits, classes: 5-9, per_class: 20}' \
                 defaults.pretrain.epochs=60it 'defaults.pretrain.milestones=[40it]' \
                 defaults.train-decoder.epochs=40it 'defaults.train-decoder.milestones=[]' \

@@ -202,7 +202,14 @@ def test_contrasts_of_different_measures_are_compared_in_units_of_what_there_is_
 def test_nothing_is_counted_in_units_of_nothing():
     units = study(0.05, dense=0.4) | both_targets() | study(0.05, dense=0.4)
     share = all_asked(TWO, units)[-1]
+    assert not share.lacking
     assert (dict(share.values), share.why) == ({}, "'wide_pixels' not above 0, so nothing can be counted in it")
+
+
+def test_what_cannot_be_counted_is_inconclusive_and_not_unfinished():
+    lines = f"    a: {{{QUESTION}, per: wide, role: secondary}}\n" + GATE
+    found = all_asked(lines, study(0.05, dense=0.4))[0]
+    assert (found.verdict, found.why) == ("inconclusive", "'wide' not above 0, so nothing can be counted in it")
 
 
 def test_replicates_that_are_the_same_runs_count_once_and_shared_runs_are_told():
@@ -287,9 +294,9 @@ a         top-1 points  8       +5.19  1.22    +4.17 to +6.22  <0.001          0
 x         top-1 points  8       +5.02  1.49    +3.78 to +6.27  <0.001  <0.001  0.0078     1.72
 z         top-1 points  8       -0.23  1.14    -1.19 to +0.72
 
-wide, gate. Passed: 44.5 standard deviations, 5 asked.
-a, primary: is it better? Supported.
-x, secondary. Supported.
+wide (gate): passed, 44.5 standard deviations, 5 asked.
+a (primary): supported. Is it better?
+x (secondary): supported.
 z: are the rounds alike?
 """
 
@@ -307,7 +314,7 @@ def test_the_answers_read_like_this():
 def test_answers_are_on_the_page_and_in_json():
     made = report(STEPS + f"    a: {{{QUESTION}, role: primary}}\n" + GATE, study(0.05))
     assert "## What was asked before there were results\n\n| contrast | in |" in made.as_markdown("t", "")
-    assert "\n- a, primary. Supported.\n" in made.as_markdown("t", "")
+    assert "\n- a (primary): supported.\n" in made.as_markdown("t", "")
     found = json.loads(json.dumps(made.as_json(), allow_nan=False))["contrasts"]
     assert [(one["name"], one["verdict"], one["summary"]["n"]) for one in found] == [
         ("a", "supported", 8),

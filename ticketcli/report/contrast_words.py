@@ -53,20 +53,16 @@ def _p(value: float | None) -> str:
 
 
 def verdicts(contrasts: Sequence[Contrast]) -> list[str]:
-    """A line for each: what it is, the question, and what follows."""
-    return [_verdict(one) for one in in_order(contrasts)]
+    """A line for each that has a question or a verdict: its part, what follows, and the question."""
+    return [_verdict(one) for one in in_order(contrasts) if one.config.what or one.verdict]
 
 
 def _verdict(one: Contrast) -> str:
-    role = "" if one.config.role == "descriptive" else f", {one.config.role}"
-    question = f": {one.config.what}" if one.config.what else ""
-    ends = question.rstrip().endswith((".", "?"))
-    verdict = (
-        ""
-        if not one.verdict
-        else f"{'' if ends else '.'} {one.verdict.capitalize()}" + (f": {one.why}" if one.why else "")
-    )
-    return f"{one.name}{role}{question}{verdict}".rstrip(".?") + ("?" if not verdict and ends else ".")
+    question = one.config.what and one.config.what.rstrip(".") + "." * (not one.config.what.endswith("?"))
+    if one.config.role == "descriptive":
+        return f"{one.name}: {question}"
+    why = f", {one.why}" if one.why else ""
+    return f"{one.name} ({one.config.role}): {one.verdict}{why}. {question[:1].upper()}{question[1:]}".rstrip()
 
 
 def contrasts_legend(contrasts: Sequence[Contrast]) -> list[str]:

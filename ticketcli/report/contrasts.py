@@ -123,6 +123,7 @@ def _combined(name: str, config: ContrastConfig, cells: Mapping[str, Contrast]) 
     """
     sides = [cells[other] for other in config.difference] or [cells[name]]
     units = tuple(statistics.fmean(cells[other].values.values() or [0.0]) for other in config.per)
+    known = all(cells[other].values for other in config.per)
     usable = all(unit > 0 for unit in units)
     divisors = (units if usable else ()) or (1.0,) * len(sides)
     values = {
@@ -130,13 +131,13 @@ def _combined(name: str, config: ContrastConfig, cells: Mapping[str, Contrast]) 
         for key in sides[0].values
         if usable and all(key in side.values for side in sides)
     }
-    lacking = dict.fromkeys(key for side in sides for key in (*side.lacking, *(() if usable else side.values)))
+    lacking = dict.fromkeys(key for side in sides for key in side.lacking)
     words = " and ".join(f"'{other}'" for other in config.per)
     return replace(
         sides[0], name=name, config=config, values=values, lacking=tuple(lacking), units=units,
-        measure=Measure("ratio", f"of {words}") if units else sides[0].measure,
+        measure=Measure("ratio", "ratio") if units else sides[0].measure,
         leans_on_one=any(side.leans_on_one for side in sides),
-        why="" if usable else f"{words} not above 0, so nothing can be counted in it",
+        why=f"{words} not above 0, so nothing can be counted in it" if known and not usable else "",
     )  # fmt: skip
 
 
@@ -193,7 +194,7 @@ def _judged(one: Contrast, gates: Mapping[str, Contrast]) -> Contrast:
     if one.config.role not in ("primary", "secondary"):
         return one
     if left := _unfinished(one):
-        return replace(one, verdict="unfinished", why=one.why or left)
+        return replace(one, verdict="unfinished", why=left)
     not_passed = [name for name in one.config.needs if gates[name].verdict != "passed"]
     if not_passed:
         words = " and ".join(f"'{name}'" for name in not_passed)
@@ -205,7 +206,7 @@ def _judged(one: Contrast, gates: Mapping[str, Contrast]) -> Contrast:
 def _verdict(one: Contrast) -> tuple[Verdict, str]:
     mean, p = one.summary.mean, one.p
     if mean is None or p is None:
-        return "inconclusive", "there is no spread to judge by"
+        return "inconclusive", one.why or "there is no spread to judge by"
     small = one.p_equivalent is not None and one.p_equivalent < LEVEL
     if p < LEVEL:
         asides = [

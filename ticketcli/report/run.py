@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,9 @@ class Report:
             parts += [shown.as_text(columns or width()), *(comparison(table, one) for one in table.comparisons)]
             parts.append("\n".join(legend(table, shown)))
         if self.contrasts:
-            parts += [TITLE, contrasts_grid(self.contrasts).as_text(columns or width())]
-            parts += ["\n".join(lines(self.contrasts)) for lines in (verdicts, contrasts_legend)]
+            room = columns or width()
+            parts += [TITLE, contrasts_grid(self.contrasts).as_text(room)]
+            parts += [_wrapped(lines(self.contrasts), room) for lines in (verdicts, contrasts_legend)]
         if not self.tables and not self.contrasts:
             parts.append("Nothing to compare: no step transfers, evaluates or prunes.")
         parts.append("\n".join(self.notes))
@@ -123,6 +125,10 @@ def default_tables(recipe: Recipe) -> Mapping[str, TableConfig]:
                 for group in groups
             }
     return {}
+
+
+def _wrapped(lines: Sequence[str], room: int) -> str:
+    return "\n".join(textwrap.fill(line, room, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
 
 
 def _line(table: Table, row: Row, one: Observation) -> dict[str, Any]:
