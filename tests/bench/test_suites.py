@@ -8,7 +8,7 @@ import torch
 
 from ticketcli.bench.job import BenchJob
 from ticketcli.bench.row import Setting
-from ticketcli.bench.run import run_suite
+from ticketcli.bench.run import chosen, run_suite
 from ticketcli.bench.suites import (
     checkpoint,
     coco_eval,
@@ -21,8 +21,9 @@ from ticketcli.bench.suites import (
     startup,
     threshold,
     train_cpu,
+    train_gpu,
 )
-from ticketcli.bench.table import SUITES
+from ticketcli.bench.table import ON_GPU, SUITES
 from ticketcli.checks.check import Answer
 from ticketcli.data import stream
 from ticketcli.data.images import Normalization
@@ -32,8 +33,8 @@ from ticketcli.training import loop
 
 TINY = Setting("a machine", 1, {}, 0.004)
 SLOW = ("startup", "detect-step", "end-to-end", "checkpoint")
-ROWS = {"threshold": 6, "maskstep": 4, "step": 1, "recon": 2, "mask-io": 6, "checkpoint": 5, "startup": 2, "coco-eval": 2,
-        "loader-32": 3, "loader-jpeg": 1, "train-cpu": 1, "train-gpu": 1, "detect-step": 1, "end-to-end": 1}  # fmt: skip
+ROWS = {"threshold": 7, "maskstep": 4, "step": 1, "recon": 2, "mask-io": 6, "checkpoint": 5, "startup": 2, "coco-eval": 2,
+        "loader-32": 3, "loader-jpeg": 1, "train-cpu": 1, "train-gpu": 1, "detect-step": 1, "end-to-end": 2}  # fmt: skip
 
 
 def rows_of(suite, folder):
@@ -167,6 +168,24 @@ def test_a_check_of_equality_sees_what_is_wrong_with_ours(suite, tmp_path, monke
     assert any(row.failed for row in rows)
     compared = {"maskstep": 4, "threshold": 6, "coco-eval": 2, "checkpoint": 5}
     assert sum(row.failed for row in rows) >= min(compared.get(suite, 1), len(rows))  # not every peer is installed
+
+
+def test_what_is_measured_on_a_gpu_computes_the_same_on_both_sides_here_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_gpu, "_compiled", lambda model: model)
+    rows = list(train_gpu.run(BenchJob("train-gpu", TINY, tmp_path, 0.0, least=1)))
+    assert len(rows) == SUITES["train-gpu"].comparisons + 1
+    assert all(row.equality.holds for row in rows)
+
+
+def test_the_gpus_step_that_does_not_train_the_same_network_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_gpu, "_compiled", lambda model: torch.nn.Sequential(model, torch.nn.Softmax(dim=1)))
+    rows = list(train_gpu.run(BenchJob("train-gpu", TINY, tmp_path, 0.0, least=1)))
+    assert sum(row.failed for row in rows) >= 3
+
+
+def test_on_a_gpu_the_suites_that_need_a_cpu_say_so():
+    assert chosen([], torch.device("cuda")) == list(ON_GPU)
+    assert set(ON_GPU) < set(SUITES)
 
 
 def test_the_demo_that_dies_is_a_row_that_says_so(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ticketcli.recipe.recipe import parse_recipe
+from ticketcli.report.contrasts import make_contrasts
 from ticketcli.report.provenance import provenance
 from ticketcli.report.run import Report
 from ticketcli.report.survey import Survey
@@ -54,7 +55,7 @@ def report(text, units, *, run=Path("nowhere"), lacking=None):
     recipe = parse_recipe(text, CONFIGS, where="r")
     found = Survey(Run(run), units, lacking or {}, ())
     tables = tuple(make_table(name, config, recipe, found) for name, config in recipe.tables.items())
-    return Report(tables, provenance(recipe, found, "ticket run r.yaml"))
+    return Report(tables, provenance(recipe, found, "ticket run r.yaml"), contrasts=make_contrasts(recipe, found))
 
 
 def table(text, units, **kwargs):

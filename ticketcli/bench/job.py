@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+
+import torch
 
 from ticketcli.bench.pairing import LEAST, Clock, Contender, Interval, pair
 from ticketcli.bench.row import Equality, Goal, Row, Setting, Unit
@@ -30,6 +33,7 @@ class BenchJob:
         tell: hears what is being measured.
         clock: of seconds.
         least: turns of a comparison, at least.
+        device: that is computed on; every call ends when a GPU has finished.
     """
 
     suite: str
@@ -40,6 +44,7 @@ class BenchJob:
     tell: Callable[[str], None] = _nobody
     clock: Clock = time.perf_counter
     least: int = LEAST
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def full(self) -> bool:
@@ -66,6 +71,8 @@ class BenchJob:
         found = equality()
         if not found.holds:
             return Row(self.suite, what, peer, goal=goal, equality=found, note=note, setting=self.setting)
+        if self.device.type == "cuda":
+            ours, theirs = partial(_finished, ours), partial(_finished, theirs)
         timed = pair(ours, theirs, seconds=self.seconds, clock=self.clock, least=self.least)
         ratio = timed.ratio if goal is not None and goal.kind == "cost" else timed.ratio.inverse
         return Row(
@@ -105,6 +112,11 @@ class BenchJob:
     def absent(self, what: str, peer: str, why: str, goal: Goal | None = None) -> Row:
         """A row that says why nothing was measured."""
         return Row(self.suite, what, peer, goal=goal, why=why, setting=self.setting)
+
+
+def _finished(work: Contender) -> None:
+    work()
+    torch.cuda.synchronize()
 
 
 def same(what: str, equal: bool, found: str = "") -> Equality:

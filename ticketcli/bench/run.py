@@ -14,15 +14,15 @@ import torch
 
 from ticketcli.bench.job import BenchJob
 from ticketcli.bench.row import Row, Setting
-from ticketcli.bench.table import GPU, HOW, SUITES, Suite
+from ticketcli.bench.table import GPU, HOW, ON_GPU, SUITES, Suite
 from ticketcli.errors import TicketError, UsageError, did_you_mean
 
 _VERSIONED = ("ticketcli", "torch", "torchvision", "numpy", "pillow", "safetensors", "hotcoco", "pycocotools",
-              "faster-coco-eval", "typer")  # fmt: skip
+              "faster-coco-eval", "nncf", "typer")  # fmt: skip
 
 
-def chosen(names: Sequence[str]) -> list[str]:
-    """The suites of these names; of none, all.
+def chosen(names: Sequence[str], device: torch.device | None = None) -> list[str]:
+    """The suites of these names; of none, all that can be measured on the device.
 
     Raises:
         UsageError: unknown suite.
@@ -30,7 +30,8 @@ def chosen(names: Sequence[str]) -> list[str]:
     for name in names:
         if name not in SUITES:
             raise UsageError(f"no suite '{name}'", where="bench", hint=did_you_mean(name, SUITES))
-    return list(dict.fromkeys(names)) or list(SUITES)
+    on_gpu = device is not None and device.type == "cuda"
+    return list(dict.fromkeys(names)) or list(ON_GPU if on_gpu else SUITES)
 
 
 def setting(scale: float = 1.0) -> Setting:
@@ -47,6 +48,7 @@ def run_suites(
     where: Setting,
     data_dir: Path | None = None,
     tell: Callable[[str], None] = lambda text: None,
+    device: torch.device | None = None,
 ) -> Iterator[Row]:
     """The rows of suites as they are measured; an error of one is a row, and the others still run.
 
@@ -56,11 +58,13 @@ def run_suites(
         where: what `setting` gave.
         data_dir: where real images are looked for.
         tell: hears what is being measured.
+        device: that is computed on; None is the CPU.
     """
+    device = device or torch.device("cpu")
     share = seconds / sum(SUITES[name].comparisons for name in names)
     for name in names:
         with tempfile.TemporaryDirectory(prefix="ticket-bench-") as folder:
-            job = BenchJob(name, where, Path(folder), share, data_dir, tell)
+            job = BenchJob(name, where, Path(folder), share, data_dir, tell, device=device)
             yield from run_suite(job)
 
 
@@ -68,6 +72,8 @@ def run_suite(job: BenchJob) -> Iterator[Row]:
     """The rows of one suite."""
     suite = SUITES[job.suite]
     why = cannot(suite)
+    if not why and job.device.type == "cuda" and job.suite not in ON_GPU:
+        why = "this is measured on CPUs alone"
     if why:
         yield job.absent(suite.summary, "", why)
         return

@@ -42,7 +42,7 @@ class Subject:
 def network(job: BenchJob, arch: str = "resnet50") -> Subject:
     """An architecture with random values; at a reduced scale the small one stands for it."""
     arch = arch if job.full else _SMALL
-    model = build_encoder(arch, n_classes=_CLASSES if job.full else 10, seed=0)
+    model = build_encoder(arch, n_classes=_CLASSES if job.full else 10, seed=0).to(job.device)
     return Subject(arch, model, prunable(model), architecture(arch).image_size)
 
 
@@ -51,10 +51,11 @@ def millions(values: Mapping[str, Tensor]) -> str:
     return f"{sum(value.numel() for value in values.values()) / 1e6:.3g}M"
 
 
-def batch_of(n: int, side: int, n_classes: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+def batch_of(job: BenchJob, n: int, side: int, n_classes: int) -> tuple[Tensor, Tensor]:
     """Random images float32 [n, 3, side, side], mean 0 and deviation 1, and labels int64 [n]."""
-    draw = generator(seed, "bench/batch")
-    return torch.randn(n, 3, side, side, generator=draw), torch.randint(n_classes, (n,), generator=draw)
+    draw = generator(0, "bench/batch")
+    images, labels = torch.randn(n, 3, side, side, generator=draw), torch.randint(n_classes, (n,), generator=draw)
+    return images.to(job.device), labels.to(job.device)
 
 
 def everything(values: Mapping[str, Tensor]) -> Mask:

@@ -27,7 +27,7 @@ HOW = {
 }
 
 SUITES: Mapping[str, Suite] = {
-    "threshold": Suite("threshold:run", "drop the smallest of 23M weights: numpy's and torch's selections; memory", 5),
+    "threshold": Suite("threshold:run", "drop the smallest of 23M weights: numpy's and torch's selections; memory", 6),
     "maskstep": Suite("maskstep:run", "keep masked weights at zero: a dense step, torch.nn.utils.prune, loops", 4),
     "step": Suite("step:run", "the training loop: a plain loop on the same batches", 2),
     "recon": Suite("recon:run", "the reconstruction step, decoder frozen: all gradients", 2),
@@ -38,7 +38,9 @@ SUITES: Mapping[str, Suite] = {
     "loader-32": Suite("loader_32:run", "augmented batches of 32 pixels: airbench-style, PIL an image, files", 3),
     "loader-jpeg": Suite("loader_jpeg:run", "augmented batches of JPEGs at 224 pixels: PIL and torchvision v1", 1),
     "train-cpu": Suite("train_cpu:run", "a step in bf16, channels last: fp32 NCHW; each setting alone", 6),
-    "train-gpu": Suite("train_gpu:run", "a step in bf16, channels last, compiled: TF32 NCHW, dense loops", 2, (GPU,)),
+    "train-gpu": Suite("train_gpu:run", "a step in bf16, channels last, compiled: TF32 NCHW, dense loops", 5, (GPU,)),
     "detect-step": Suite("detect_step:run", "a step of Mask R-CNN: torchvision's reference loop", 2),
     "end-to-end": Suite("end_to_end:run", "the demo's time in forward, backward and optimiser, by a profile", 1),
 }  # fmt: skip
+
+ON_GPU = ("train-gpu", "maskstep", "recon", "threshold", "checkpoint", "step", "detect-step")  # in this order

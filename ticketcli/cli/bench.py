@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,9 @@ from ticketcli.bench.table import SUITES
 from ticketcli.cli import process
 from ticketcli.cli.completion import words
 from ticketcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from ticketcli.bench.row import Setting
 
 _MINUTES = 20.0
 
@@ -40,12 +44,22 @@ def bench(
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads of torch (default: its own choice).")
     ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="cpu, or cuda: what can be measured on a GPU, in about ten minutes.")
+    ] = "cpu",
     scale: Annotated[
         float, typer.Option("--scale", min=0.001, max=1, help="Share of the real sizes, for a quick look.")
     ] = 1.0,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", envvar="TICKET_DATA", help="Real photographs (images at any depth).")
     ] = None,
+    growth: Annotated[
+        bool,
+        typer.Option(
+            "--growth", help="Measure how cost grows with the work instead: weights, rounds, tickets, processes."
+        ),
+    ] = False,
+    svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="With --growth: draw it, too.")] = None,
     listed: Annotated[bool, typer.Option("--list", help="List the suites, and run none.")] = False,
     as_json: process.JsonOption = False,
     quiet: process.QuietOption = False,
@@ -56,6 +70,12 @@ def bench(
     ended in an error nobody expected; a goal that is missed is a finding, and no error.
     """  # fmt: skip
     _require_known(suites or [])
+    if growth and suites:
+        raise UsageError(
+            "--growth measures all its works, and no suites", where="--growth", hint="leave the suites out"
+        )
+    if svg is not None and not growth:
+        raise UsageError("--svg draws what --growth measures", where="--svg", hint="add --growth")
     if listed:
         from ticketcli.bench.show import listing
 
@@ -68,6 +88,7 @@ def bench(
 
     from ticketcli.bench.run import chosen, run_suites, setting
     from ticketcli.bench.show import as_text
+    from ticketcli.machine import pick_device
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -77,10 +98,26 @@ def bench(
             print(f"bench: {text}", file=sys.stderr, flush=True)
 
     where = setting(scale)
-    rows = list(run_suites(chosen(suites or []), seconds=60 * budget, where=where, data_dir=data_dir, tell=tell))
+    if growth:
+        _measure_growth(where, svg, tell, as_json=as_json)
+        return
+    on = pick_device(device)
+    names = chosen(suites or [], on)
+    rows = list(run_suites(names, seconds=60 * budget, where=where, data_dir=data_dir, tell=tell, device=on))
     print(json.dumps({"rows": [row.as_json() for row in rows]}) if as_json else as_text(rows, where))
     if any(row.failed or row.why.startswith("unexpected") for row in rows):
         raise typer.Exit(1)
+
+
+def _measure_growth(where: Setting, svg: Path | None, tell: Callable[[str], None], *, as_json: bool) -> None:
+    from ticketcli.bench.growth import growths
+    from ticketcli.bench.growth_page import as_text, figure_of
+    from ticketcli.store.atomic import write_text
+
+    found = list(growths(where.scale, tell))
+    if svg is not None:
+        write_text(svg, figure_of(found, where).file())
+    print(json.dumps({"growths": [one.as_json() for one in found]}) if as_json else as_text(found, where))
 
 
 def _require_known(names: list[str]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from ticketcli.canon import digest
 from ticketcli.errors import InputMissing, UsageError, UsageErrors, did_you_mean
 from ticketcli.recipe.computing import StageConfig
+from ticketcli.recipe.contrasts import ContrastConfig, check_contrasts, parse_contrasts
 from ticketcli.recipe.for_each import (
     Axis,
     Label,
@@ -25,7 +26,7 @@ from ticketcli.recipe.for_each import (
 )
 from ticketcli.recipe.overrides import drop, override
 from ticketcli.recipe.strict_yaml import load_yaml
-from ticketcli.recipe.tables import TableConfig, check_table, parse_tables, where_of
+from ticketcli.recipe.tables import CONTRASTS, TableConfig, check_table, parse_tables, where_of
 
 SCHEMA = 1
 STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -66,7 +67,8 @@ class Recipe:
     """Steps in an order in which each comes after what it refers to.
 
     `aliases` maps a step that equals an earlier one, and so is not run again, to that step; `instances` maps each step
-    of the file to all its repetitions, those that are aliases too; `tables` are what `report:` asks for.
+    of the file to all its repetitions, those that are aliases too; `tables` and `contrasts` are what `report:` asks
+    for.
     """
 
     steps: tuple[RecipeStep, ...]
@@ -74,6 +76,7 @@ class Recipe:
     instances: Mapping[str, tuple[RecipeStep, ...]] = field(default_factory=dict)
     tables: Mapping[str, TableConfig] = field(default_factory=dict)
     about: str = ""
+    contrasts: Mapping[str, ContrastConfig] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> RecipeStep:
         name = self.real(name)
@@ -146,13 +149,16 @@ def parse_recipe(
         raise UsageErrors(errors)
     expansion = _Expansion(raw, configs)
     instances = expansion.expand()
-    tables = parse_tables(raw.get("report"))
+    asked = raw.get("report") or {}
+    tables = parse_tables(asked)
+    contrasts = parse_contrasts(asked[CONTRASTS]) if CONTRASTS in asked else {}
     stages = {group: str(step["stage"]) for group, step in raw["steps"].items()}
     variables = {group: [step.variables for step in steps] for group, steps in instances.items()}
     for name, table in tables.items():
         check_table(table, where_of(name), stages, variables, as_written=not overrides and not drops)
+    check_contrasts(contrasts, stages, variables, as_written=not overrides and not drops)
     steps = tuple(step for made in instances.values() for step in made if step.name not in expansion.aliases)
-    return Recipe(steps, expansion.aliases, instances, tables, str(raw.get("about") or ""))
+    return Recipe(steps, expansion.aliases, instances, tables, str(raw.get("about") or ""), contrasts)
 
 
 def is_file_reference(text: str) -> bool:

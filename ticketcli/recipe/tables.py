@@ -12,6 +12,7 @@ from ticketcli.recipe.config import Config, Names
 from ticketcli.recipe.for_each import Label, Variables
 
 STEP = "step"  # the row variable that a table of several steps has beside those of for_each
+CONTRASTS = "contrasts"  # the key of `report:` that is about no table
 REPLICATE = "seed"  # the variable that makes replicates unless over: says otherwise
 STAGES = ("transfer", "evaluate", "prune")
 # What is shown unless metric: says otherwise; of several, those that were measured.
@@ -71,7 +72,7 @@ class TableConfig(Config):
 
 
 def parse_tables(raw: object) -> dict[str, TableConfig]:
-    """Tables by name from `report:`, which is one table, or has `tables:` with one table a name.
+    """Tables by name from `report:`, which is one table, or has `tables:` with one table a name, beside `contrasts:`.
 
     Raises:
         UsageErrors: everything that is wrong with it.
@@ -79,6 +80,9 @@ def parse_tables(raw: object) -> dict[str, TableConfig]:
     if not raw:
         return {}
     assert isinstance(raw, dict)
+    raw = {key: value for key, value in raw.items() if key != CONTRASTS}
+    if not raw:
+        return {}
     if "tables" not in raw:
         return {"": TableConfig.parse(raw, where="report")}
     several = raw["tables"]

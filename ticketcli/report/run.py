@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ticketcli.recipe.recipe import Recipe
 from ticketcli.recipe.tables import TableConfig
+from ticketcli.report.contrast_words import TITLE, contrasts_grid, contrasts_legend, verdicts
+from ticketcli.report.contrasts import Contrast, make_contrasts
 from ticketcli.report.intervals import Summary
 from ticketcli.report.observations import Observation
 from ticketcli.report.provenance import Provenance, provenance
@@ -26,11 +29,12 @@ _UNEDITED = "This page is what `ticket report --format markdown` prints, unedite
 
 @dataclass(frozen=True)
 class Report:
-    """The tables of a run, as far as it has come."""
+    """The tables of a run and what was asked of them, as far as it has come."""
 
     tables: tuple[Table, ...]
     provenance: Provenance
     notes: tuple[str, ...] = ()
+    contrasts: tuple[Contrast, ...] = ()
 
     def as_text(self, root: Path, columns: int | None = None) -> str:
         """The tables, the comparisons in words, how to read them, how they were made, and what to run next."""
@@ -40,7 +44,11 @@ class Report:
             parts += [table.name] if table.name else []
             parts += [shown.as_text(columns or width()), *(comparison(table, one) for one in table.comparisons)]
             parts.append("\n".join(legend(table, shown)))
-        if not self.tables:
+        if self.contrasts:
+            room = columns or width()
+            parts += [TITLE, contrasts_grid(self.contrasts).as_text(room)]
+            parts += [_wrapped(lines(self.contrasts), room) for lines in (verdicts, contrasts_legend)]
+        if not self.tables and not self.contrasts:
             parts.append("Nothing to compare: no step transfers, evaluates or prunes.")
         parts.append("\n".join(self.notes))
         facts = self.provenance.facts()
@@ -65,6 +73,10 @@ class Report:
             parts += [f"## {table.name}"] if table.name else []
             parts += [shown.as_markdown(), *(comparison(table, one).replace("\n  ", "\n") for one in table.comparisons)]
             parts.append("\n".join(f"- {line}" for line in legend(table, shown)))
+        if self.contrasts:
+            parts += [f"## {TITLE}", contrasts_grid(self.contrasts).as_markdown()]
+            told = (verdicts(self.contrasts), contrasts_legend(self.contrasts))
+            parts += ["\n".join(f"- {line}" for line in lines) for lines in told]
         parts.append("\n".join(f"- {line}" for line in self.notes))
         parts.append(ending)
         return "\n\n".join(part for part in parts if part)
@@ -83,6 +95,7 @@ class Report:
         """Everything as JSON values; shares in [0, 1]."""
         return {
             "tables": [_table_json(table) for table in self.tables],
+            "contrasts": [one.as_json() for one in self.contrasts],
             "made": self.provenance.as_json(),
             "notes": list(self.notes),
         }
@@ -95,7 +108,7 @@ def run_report(recipe: Recipe, run: Run, command: str = "") -> Report:
         make_table(name, config, recipe, found)
         for name, config in (recipe.tables or default_tables(recipe)).items()
     )  # fmt: skip
-    return Report(tables, provenance(recipe, found, command), found.notes)
+    return Report(tables, provenance(recipe, found, command), found.notes, make_contrasts(recipe, found))
 
 
 def default_tables(recipe: Recipe) -> Mapping[str, TableConfig]:
@@ -112,6 +125,10 @@ def default_tables(recipe: Recipe) -> Mapping[str, TableConfig]:
                 for group in groups
             }
     return {}
+
+
+def _wrapped(lines: Sequence[str], room: int) -> str:
+    return "\n".join(textwrap.fill(line, room, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
 
 
 def _line(table: Table, row: Row, one: Observation) -> dict[str, Any]:

@@ -20,13 +20,16 @@ from ticketcli.tensors.files import copy_of, read_checkpoint, read_state, write_
 from ticketcli.training.copies import Copies
 from ticketcli.writer import Writer
 
-_BATCH = 8
+_BATCH = 16
 _STALL = 0.005  # of a step
 _ABOUT = {"arch": "resnet50"}
 
 
 def run(job: BenchJob) -> Iterator[Row]:
     """The file against torch.save, safetensors and bare bytes; then a training's wait against its step."""
+    if job.device.type == "cuda":
+        yield from _stall(job)
+        return
     subject = network(job)
     tensors = copy_of(subject.model)
     ours, theirs = job.folder / "ours.safetensors", job.folder / "theirs"
@@ -49,7 +52,7 @@ class _Training:
     def __init__(self, job: BenchJob) -> None:
         self.subject = network(job)
         self.model = self.subject.model.train()
-        self.images, self.labels = batch_of(job.sized(_BATCH, at_least=2), self.subject.side, 10)
+        self.images, self.labels = batch_of(job, job.sized(_BATCH, at_least=2), self.subject.side, 10)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-9, momentum=0.9)
         self.copies, self.writer, self.path = Copies(), Writer(), job.folder / "state.safetensors"
 
@@ -85,7 +88,7 @@ class _Training:
         self.step_while_writing()
         self.writer.finish()
         found = read_state(self.path)[0]["model"]
-        good = all(torch.equal(found[name], value) for name, value in before.items())
+        good = all(torch.equal(found[name], value.cpu()) for name, value in before.items())
         moved = any(not torch.equal(value, before[name]) for name, value in self.model.state_dict().items())
         return same("the state", good and moved, "of the moment, though training went on")
 

@@ -1,15 +1,18 @@
-"""The demo's share of time inside forward, backward and optimiser; and where the rest goes."""
+"""The demo's share of time inside forward, backward and optimiser, where the rest goes, and its peaks of memory."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from ticketcli.bench.job import BenchJob, same
-from ticketcli.bench.row import Goal, Row
+from ticketcli.bench.row import Equality, Goal, Row
 from ticketcli.bench.sampling import WORK
 from ticketcli.checks.check import ask
+from ticketcli.store.run_folder import Run
+from ticketcli.units import human_bytes
 
 _SHARE = 0.90
 _SECONDS = 3600.0
@@ -25,6 +28,7 @@ try:
 finally:
     print(json.dumps({"kinds": found.kinds, "others": found.others.most_common(), "total": found.total}), flush=True)
 """
+_BARE = "import torch, torchvision; from ticketcli.machine import peak_memory; print(peak_memory())"
 _ARMS = ("ours", "plain", "imp", "random", "untrained")
 _SHORTER = (
     *(f"{arm}.{setting}" for arm in _ARMS for setting in ("rounds=1", "heal=2it")),
@@ -51,7 +55,24 @@ def run(job: BenchJob) -> Iterator[Row]:
     parts = ", ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
     rest = ", ".join(f"{name} {n / found['total']:.1%}" for name, n in found["others"][:_TOP])
     status = ask([sys.executable, "-m", "ticketcli", "status", "--check", "--run", folder], seconds=_SECONDS)
-    yield job.counted(
-        what, 1.0, peer, sum(shares.values()), unit="share", goal=goal, note=f"{parts}. The rest: {rest}",
-        equality=same("its steps", status.code == 0, "all fresh" if status.code == 0 else "not all are fresh"),
-    )  # fmt: skip
+    fresh = same("its steps", status.code == 0, "all fresh" if status.code == 0 else "not all are fresh")
+    note = f"{parts}. The rest: {rest}"
+    yield job.counted(what, 1.0, peer, sum(shares.values()), unit="share", goal=goal, note=note, equality=fresh)
+    yield _peaks(job, Path(folder), fresh)
+
+
+def _peaks(job: BenchJob, folder: Path, fresh: Equality) -> Row:
+    """The most memory that each stage held, as its manifest says, beside a process that only loads torch."""
+    peaks: dict[str, int] = {}
+    run = Run(folder)
+    for step in run.steps():
+        manifest = run.manifest(step)
+        if manifest is None:
+            continue
+        for unit in manifest.units.values():
+            peaks[manifest.stage] = max(peaks.get(manifest.stage, 0), int(unit.environment.get("peak_memory", 0)))
+    bare = ask([sys.executable, "-c", _BARE], seconds=_SECONDS).out.strip()
+    note = ", ".join(f"{stage} {human_bytes(peak)}" for stage, peak in peaks.items())
+    most, least = max(peaks.values(), default=1), int(bare) if bare.isdigit() else 1
+    what, peer = "the demo's peak of memory", "a process that loads torch"
+    return job.counted(what, most, peer, least, equality=fresh, note=note)

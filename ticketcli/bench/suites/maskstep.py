@@ -25,7 +25,7 @@ def run(job: BenchJob) -> Iterator[Row]:
     subject = network(job)
     mask = sparse(subject.values())
     masked = MaskedWeights(subject.weights, mask)
-    images, labels = batch_of(job.sized(_BATCH, at_least=2), subject.side, 10)
+    images, labels = batch_of(job, job.sized(_BATCH, at_least=2), subject.side, 10)
     optimizer = torch.optim.SGD(subject.model.parameters(), lr=1e-9, momentum=0.9)
 
     def dense_step() -> None:
@@ -54,7 +54,10 @@ def run(job: BenchJob) -> Iterator[Row]:
 def _draw(subject: Subject) -> dict[str, Tensor]:
     """Fresh gradients, the same each time."""
     torch_draw = torch.Generator().manual_seed(1)
-    drawn = {name: torch.randn(weight.shape, generator=torch_draw) for name, weight in subject.weights.items()}
+    drawn = {
+        name: torch.randn(weight.shape, generator=torch_draw).to(weight.device)
+        for name, weight in subject.weights.items()
+    }
     for name, weight in subject.weights.items():
         weight.grad = drawn[name].clone()
     return drawn
@@ -64,7 +67,7 @@ def _masks_alone(subject: Subject, mask: Mask, ours: Callable[[], None]) -> Equa
     """What lives has the dense gradient, what is dead has none."""
     drawn = _draw(subject)
     ours()
-    alive = {name: torch.from_numpy(mask[name].copy()) for name in mask}
+    alive = {name: torch.from_numpy(mask[name].copy()).to(subject.weights[name].device) for name in mask}
     good = all(
         torch.equal(weight.grad if weight.grad is not None else drawn[name], torch.where(alive[name], drawn[name], 0.0))
         for name, weight in subject.weights.items()
@@ -82,11 +85,11 @@ def _same_gradients(subject: Subject, ours: Callable[[], None], theirs: Callable
 
 
 def _floats(subject: Subject, mask: Mask) -> list[Tensor]:
-    return [torch.from_numpy(mask[name].copy()).to(weight.dtype) for name, weight in subject.weights.items()]
+    return [torch.from_numpy(mask[name].copy()).to(weight) for name, weight in subject.weights.items()]
 
 
 def _bools(subject: Subject, mask: Mask) -> list[Tensor]:
-    return [torch.from_numpy(mask[name].copy()) for name in subject.weights]
+    return [torch.from_numpy(mask[name].copy()).to(weight.device) for name, weight in subject.weights.items()]
 
 
 def _loop(subject: Subject, factors: list[Tensor]) -> None:
@@ -101,7 +104,7 @@ def _hooks(job: BenchJob, subject: Subject, mask: Mask) -> Callable[[], None]:
     layers: list[nn.Module] = []
     for name in subject.weights:
         layer = other.get_submodule(name.removesuffix(".weight"))
-        prune.custom_from_mask(layer, "weight", torch.from_numpy(mask[name].copy()))  # type: ignore[no-untyped-call]
+        prune.custom_from_mask(layer, "weight", torch.from_numpy(mask[name].copy()).to(job.device))  # type: ignore[no-untyped-call]
         layers.append(layer)
     own = list(subject.weights.values())
 

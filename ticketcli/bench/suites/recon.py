@@ -47,10 +47,11 @@ class _Steps:
         subject = network(job)
         self.encoder = subject.model
         self.decoder = build_decoder(self.encoder, image_size=subject.side, hints=_HINTS, width=1.0, seed=0)
+        self.decoder.to(job.device)
         self.encoder.to(dtype).eval()
         self.decoder.to(dtype).eval()
         self.frozen_encoder, self.frozen_decoder = folded(self.encoder), folded(self.decoder)
-        images, self.labels = batch_of(job.sized(_BATCH, at_least=2), subject.side, 10)
+        images, self.labels = batch_of(job, job.sized(_BATCH, at_least=2), subject.side, 10)
         self.images = images.to(dtype)
         self.size = f"{subject.arch}, batch {len(images)}, {subject.side} px"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
@@ -14,13 +16,16 @@ from torch.nn.utils import prune
 from ticketcli.bench.job import BenchJob, same
 from ticketcli.bench.memory import extra_memory
 from ticketcli.bench.row import Equality, Goal, Row
+from ticketcli.bench.run import missing
 from ticketcli.bench.subjects import everything, millions, network, sparse
+from ticketcli.models.encoder import Encoder
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.select import drop_smallest
 
 _FRACTION = 0.2
 _LATER = 0.59  # sparsity of a later round
 _MEMORY = 0.05  # share of the data
+_COUNTED_OTHERWISE = 2  # weights: NNCF drops one more, and those that tie
 Masks = Mapping[str, NDArray[np.bool_]]
 
 
@@ -38,8 +43,13 @@ def run(job: BenchJob) -> Iterator[Row]:
         "open_lth-style (np.sort)": (partial(_by_numpy, values, count, _sorted), None),
         "torch.nn.utils.prune (topk)": (partial(_by_topk, values, count), None),
     }
+    if job.device.type == "cuda":
+        peers = {name: peer for name, peer in peers.items() if name.startswith("torch")}
     for peer, (theirs, goal) in peers.items():
         yield job.compare(what, ours, peer, theirs, equality=partial(_agree, values, ours, theirs), goal=goal)
+    if job.device.type == "cuda":
+        return
+    yield _nncf(job, subject.model)
     later = sparse(values, _LATER)
     lived = round(_FRACTION * later.kept)
     yield job.compare(
@@ -50,6 +60,32 @@ def run(job: BenchJob) -> Iterator[Row]:
         equality=partial(_agree, values, again, other),
     )
     yield _memory(job, values, ours, mask)
+
+
+def _nncf(job: BenchJob, model: Encoder) -> Row:
+    """NNCF, which takes stem and head, too, and whose masks are others: it ranks by magnitude over the layer's norm."""
+    what, peer = "the same, with stem and head", "NNCF (over the layer's norm)"
+    if missing("nncf"):
+        return job.absent(what, peer, "not installed: pip install nncf")
+    nncf = importlib.import_module("nncf")
+    algo = importlib.import_module("nncf.torch.function_hook.pruning.magnitude.algo")
+    mode = nncf.PruneMode.UNSTRUCTURED_MAGNITUDE_GLOBAL
+    pruned = copy.deepcopy(model).eval()
+    pruned = nncf.prune(pruned, mode, ratio=_FRACTION, examples_inputs=torch.zeros(1, 3, 64, 64))  # an image, to trace
+    hooks = algo.get_pruned_modules(pruned)
+    values = {name: model.get_parameter(name).detach() for name in hooks}
+    mask = everything(values)
+
+    def agree() -> Equality:
+        scaled = {name: value.abs() / value.norm(2) for name, value in values.items()}
+        mine = drop_smallest(scaled, mask, fraction=_FRACTION)
+        apart = sum(int((array != hooks[name].binary_mask.numpy()).sum()) for name, array in mine.items())
+        return same("masks of equally scaled weights", apart <= _COUNTED_OTHERWISE, f"{apart} of {mask.total:,} apart")
+
+    return job.compare(
+        what, partial(drop_smallest, values, mask, fraction=_FRACTION), peer,
+        partial(algo.update_pruning_ratio, pruned, mode, _FRACTION), equality=agree,
+    )  # fmt: skip
 
 
 def _memory(job: BenchJob, values: Mapping[str, Tensor], ours: Callable[[], Mask], mask: Mask) -> Row:
@@ -63,6 +99,7 @@ def _memory(job: BenchJob, values: Mapping[str, Tensor], ours: Callable[[], Mask
 def _agree(values: Mapping[str, Tensor], ours: Callable[[], Mask], theirs: Callable[[], Masks]) -> Equality:
     """The same masks, but for weights that tie with the largest that fell: there peers drop all, or any."""
     mine, other = ours(), theirs()
+    values = {name: value.cpu() for name, value in values.items()}
     fallen = max(float(values[name].numpy()[~array].__abs__().max(initial=0.0)) for name, array in mine.items())
     differ = [np.abs(values[name].numpy()[array != other[name]]) for name, array in mine.items()]
     apart = np.concatenate(differ)
@@ -102,7 +139,7 @@ def _by_kthvalue(values: Mapping[str, Tensor], count: int) -> dict[str, NDArray[
     """What NNCF does."""
     magnitudes = torch.cat([value.abs().view(-1) for value in values.values()])
     threshold = magnitudes.kthvalue(count).values
-    return {name: (value.abs() > threshold).numpy() for name, value in values.items()}
+    return {name: (value.abs() > threshold).cpu().numpy() for name, value in values.items()}
 
 
 def _by_topk(values: Mapping[str, Tensor], count: int) -> dict[str, NDArray[np.bool_]]:
@@ -111,6 +148,6 @@ def _by_topk(values: Mapping[str, Tensor], count: int) -> dict[str, NDArray[np.b
     whole = prune.L1Unstructured(amount=count).compute_mask(vector, torch.ones_like(vector))  # type: ignore[no-untyped-call]
     found, place = {}, 0
     for name, value in values.items():
-        found[name] = whole[place : place + value.numel()].view_as(value).numpy() > 0
+        found[name] = whole[place : place + value.numel()].view_as(value).cpu().numpy() > 0
         place += value.numel()
     return found

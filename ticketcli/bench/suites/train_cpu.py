@@ -37,7 +37,7 @@ _ALONE: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (  # settings, and t
 def run(job: BenchJob) -> Iterator[Row]:
     """ResNet-50 at 224 pixels; where the CPU cannot multiply bf16, nobody should train in it."""
     subject = network(job)
-    images, labels = batch_of(job.sized(_BATCH, at_least=2), subject.side, 10)
+    images, labels = batch_of(job, job.sized(_BATCH, at_least=2), subject.side, 10)
     on = f"batch {len(images)}, {subject.side} px"
     usual = learning(subject.model, images, labels)
 
@@ -98,9 +98,15 @@ def learning(model: nn.Module, images: Tensor, labels: Tensor, **settings: Any) 
 
 
 def step_of(
-    model: nn.Module, images: Tensor, labels: Tensor, *, bf16: bool, fused: bool = False
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    bf16: bool,
+    fused: bool = False,
+    before: Callable[[], None] | None = None,
 ) -> Callable[[], Tensor]:
-    """A step of SGD at a rate that changes nothing; gives the loss."""
+    """A step of SGD at a rate that changes nothing, with `before` called ahead of the optimiser; gives the loss."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-9, momentum=0.9, fused=fused)
     model.train()
 
@@ -109,6 +115,8 @@ def step_of(
         with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
             loss = F.cross_entropy(model(images).float(), labels)
         loss.backward()  # type: ignore[no-untyped-call]
+        if before is not None:
+            before()
         optimizer.step()
         return loss.detach()
 
