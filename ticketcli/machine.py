@@ -22,8 +22,7 @@ from ticketcli.recipe.configs import Training
 from ticketcli.tensors import ranks
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
-_GLIBC = {_MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20}  # bytes; where its own rule ends
-_KEEPING = {_MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: 2**31 - 1}
+_KEEPING = {_MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: 2**31 - 1}  # bytes
 _BF16 = {"avx512_bf16", "amx_bf16"}  # what multiplies bf16 in a CPU
 
 
@@ -51,18 +50,15 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def keep_freed_memory(keep: bool = True) -> None:
+def keep_freed_memory() -> None:
     """Have the process keep what tensors free, for the next ones, instead of handing it back and asking anew.
 
-    The system fills each page that it hands out with zeros, in every step again: a tenth to a fifth of a training
-    step on a CPU. The peak of memory is the same. Only glibc can be asked; elsewhere nothing happens.
-
-    Args:
-        keep: False is glibc's own way.
+    The system fills each page that it hands out with zeros, in every step again, which `ticket bench step` measures.
+    The peak of memory is the same. Only glibc can be asked; elsewhere nothing happens.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        for what, size in (_KEEPING if keep else _GLIBC).items():
+        for what, size in _KEEPING.items():
             mallopt(what, size)
 
 

@@ -29,7 +29,7 @@ HOW = {
 SUITES: Mapping[str, Suite] = {
     "threshold": Suite("threshold:run", "drop the smallest of 23M weights: numpy's and torch's selections; memory", 6),
     "maskstep": Suite("maskstep:run", "keep masked weights at zero: a dense step, torch.nn.utils.prune, loops", 4),
-    "step": Suite("step:run", "the training loop: a plain loop on the same batches", 2),
+    "step": Suite("step:run", "the training loop: a plain loop on the same batches; memory", 3),
     "recon": Suite("recon:run", "the reconstruction step, decoder frozen: all gradients", 2),
     "mask-io": Suite("mask_io:run", "mask files: bool and float tensors, compressed bits, their entropy", 2),
     "checkpoint": Suite("checkpoint:run", "writing a checkpoint: torch.save, safetensors, bytes; the loop's wait", 5),

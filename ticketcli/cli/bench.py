@@ -101,7 +101,7 @@ def bench(
     if growth:
         _measure_growth(where, svg, tell, as_json=as_json)
         return
-    on = pick_device(device)
+    on = torch.device("cpu") if device == "cpu" else pick_device(device)  # memory stays as the peers have it
     names = chosen(suites or [], on)
     rows = list(run_suites(names, seconds=60 * budget, where=where, data_dir=data_dir, tell=tell, device=on))
     print(json.dumps({"rows": [row.as_json() for row in rows]}) if as_json else as_text(rows, where))

@@ -81,9 +81,9 @@ def pixel_rows(kind: Augmentation, draws: Draws, places: NDArray[np.int64], heig
     columns = torch.arange(width)[None]
     if kind.mirrored:
         columns = torch.where(draw("mirror", 2) == 1, width - 1 - columns, columns)
-    rows = (torch.arange(height)[None] + down) * padded_width
-    place = rows[:, :, None] + (columns + right)[:, None, :]  # [B, H, W]
-    return (place + torch.from_numpy(places)[:, None, None] * per_image).view(-1)
+    lines = torch.from_numpy(places)[:, None] * per_image + (torch.arange(height)[None] + down) * padded_width
+    short = torch.int32 if int(places.max(initial=0) + 1) * per_image < 2**31 else torch.int64  # half as much to move
+    return (lines.to(short)[:, :, None] + (columns + right).to(short)[:, None, :]).view(-1)
 
 
 class CropBoxes:

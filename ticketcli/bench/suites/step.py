@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +22,25 @@ from ticketcli.recipe.configs import PretrainConfig
 from ticketcli.training.loop import Run, build_optimizer, train
 from ticketcli.units import Duration
 
+_STEPS_APART = """
+import hashlib, sys, torch
+from torch.nn import functional as F
+from ticketcli.machine import keep_freed_memory
+from ticketcli.models.architectures import build_encoder
+arch, side, batch, steps, memory = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5]
+if memory == "keep":
+    keep_freed_memory()
+model = build_encoder(arch, n_classes=10, seed=0)
+draw = torch.Generator().manual_seed(0)
+images, labels = torch.randn(batch, 3, side, side, generator=draw), torch.randint(10, (batch,), generator=draw)
+optimizer = torch.optim.SGD(model.parameters(), lr=1e-9, momentum=0.9)
+for _ in sys.stdin:
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+    print(hashlib.sha256(model.fc.weight.detach().numpy().tobytes()).hexdigest(), flush=True)
+"""
 _STEPS = 12
 _CHECKED = 3
 _CLOSE = 1e-3
@@ -46,6 +68,40 @@ def run(job: BenchJob) -> Iterator[Row]:
             equality=partial(_end_alike, model, feed, config),
             goal=_NEVER_SLOWER,
         )
+    if job.device.type == "cpu":
+        yield from _memory(job)
+
+
+def _memory(job: BenchJob) -> Iterator[Row]:
+    """The same plain loop in two processes, of which one keeps the memory that its tensors free."""
+    arch, side, batch = _NETS[0]
+    steps = job.sized(_STEPS, at_least=3)
+    words = [arch, str(side), str(job.sized(2 * batch, at_least=4)), str(steps)]
+    with _Apart([*words, "keep"]) as ours, _Apart([*words, "plain"]) as theirs:
+        yield job.compare(
+            f"{steps} plain steps of {arch}, batch {words[2]}, freed memory kept", ours.go, "memory as glibc has it",
+            theirs.go, equality=lambda: same("weights", ours.go() == theirs.go(), "by their digest"),
+        )  # fmt: skip
+
+
+class _Apart:
+    """A process that takes steps when it is asked to, and answers with the digest of its weights."""
+
+    def __init__(self, words: list[str]) -> None:
+        command = [sys.executable, "-c", _STEPS_APART, *words]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def go(self) -> str:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print("go", file=self.process.stdin, flush=True)
+        return self.process.stdout.readline()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.communicate()  # its input ends, and so does it
 
 
 def _ours(model: nn.Module, feed: Batches, config: PretrainConfig, steps: int) -> None:
