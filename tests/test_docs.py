@@ -109,6 +109,7 @@ def header_commands(path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_is_usable_and_opens_with_the_command_that_runs_it(path, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
+    (tmp_path / "site.yaml").write_text(yaml_blocks()[3])
     assert path.read_text().startswith("# ")
     commands = header_commands(path)
     assert commands[0] == f"ticket run recipes/{path.relative_to(ROOT / 'recipes')}"
