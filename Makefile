@@ -36,7 +36,7 @@ demo: $(VENV)/.installed
 	$(BIN)/ticket run recipes/demo.yaml --run $(RUN)
 
 # Two processes of one thread are faster on two cores than one of two threads, and no slower beside other work.
-reproduce-small: $(VENV)/.installed-coco
+reproduce-small: $(VENV)/.installed-study
 	OMP_NUM_THREADS=1 $(RUN_STUDY) $(WHOLE_$(SCALE)) --estimate
 	@set -- $(HALVES_$(SCALE)); \
 	OMP_NUM_THREADS=1 $(RUN_STUDY) "$$1" >/dev/null & first=$$!; \
@@ -44,7 +44,8 @@ reproduce-small: $(VENV)/.installed-coco
 	wait $$first || exit $$?; exit $$second
 	$(RUN_STUDY) $(WHOLE_$(SCALE))
 	$(BIN)/ticket report --run $(STUDY) --format markdown > $(STUDY)/study.md
-	@echo "Page: $(STUDY)/study.md"
+	$(BIN)/ticket report --run $(STUDY) --page $(STUDY)/page
+	@echo "Results: $(STUDY)/study.md"
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -m "not slow"
@@ -70,9 +71,9 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e .
 	@touch $@
 
-$(VENV)/.installed-coco: $(VENV)/.installed pyproject.toml
-	@$(BIN)/python -c 'import hotcoco' 2>/dev/null || \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[coco]'
+$(VENV)/.installed-study: $(VENV)/.installed pyproject.toml
+	@$(BIN)/python -c 'import hotcoco, jinja2' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[coco,report]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml

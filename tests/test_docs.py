@@ -59,6 +59,9 @@ def typed(line, folder):
     line = line.replace("WHAT", "ours@seed=0").replace("A B ...", "ours@seed=0 imp@seed=0 random@seed=0")
     line = line.replace("--of transfer", "--of target@arm=dense,seed=0").replace("--estimate", "--dry-run")
     line = line.replace("--of ticket-coco --beside dense-coco", 2 * "--of target@arm=dense,seed=0 ")
+    line = line.replace("--of prune/7", "--of ours@seed=0/3").replace("--decoder train-decoder", "--decoder dec@seed=0")
+    line = line.replace("--beside pretrain", "--beside dense@seed=0").replace("report RUN ... ", "report ")
+    line = line.replace("--page F", f"--page {folder}/F")
     if line.startswith("ticket data check"):
         line = f"ticket data check {outlined(folder / 'set')}"
     line = line.replace("scenes --to DIR", f"scenes --images 2 --to {folder / 'written'}")
@@ -78,6 +81,7 @@ def typed(line, folder):
         "slurm": ["--dry-run"],
         "doctor": ["--help"],
         "bench": ["--list"],
+        "theory": ["--help"],
     }  # what doctor finds depends on the machine
     return [*words, *also.get(words[0], [])]
 
@@ -88,9 +92,15 @@ def test_every_command_of_the_documents_can_be_typed(line, finished, monkeypatch
     (tmp_path / "site.yaml").write_text(yaml_blocks()[3])
     words = typed(line, tmp_path)
     elsewhere = ["--run", tmp_path / "run"]
-    where = {"run": elsewhere, "slurm": elsewhere, "recipes": [], "validate": [], "data": [], "bench": []}.get(
-        words[0], ["--run", finished.root]
-    )
+    where = {
+        "run": elsewhere,
+        "slurm": elsewhere,
+        "recipes": [],
+        "validate": [],
+        "data": [],
+        "bench": [],
+        "theory": [],
+    }.get(words[0], ["--run", finished.root])
     result = ticket(*words, *where)
     assert result.code == 0, result
 

@@ -219,6 +219,8 @@ def _bind(step: RecipeStep, spec: StageSpec, run: Run, producers: Callable[[str]
         bound[role] = _bind_one(role, ref, mark, run, producers, spec.units(step.config), run.manifest(step.name))
     if getattr(step.config, "rewind", None) == "init" and "encoder" in step.refs:
         bound["rewind"] = _bind_init(step.refs["encoder"], run, producers)
+    if getattr(step.config, "features", False) and "dense" not in step.refs:
+        bound["dense"] = _bind_origin(step.refs["of"], run, producers)
     return bound
 
 
@@ -236,6 +238,22 @@ def _bind_init(encoder: Ref, run: Run, producers: Callable[[str], Step | None]) 
             where=error.where,
             hint="pretrain with keep: [0ep]",
         ) from None
+
+
+def _bind_origin(of: Ref, run: Run, producers: Callable[[str], Step | None]) -> Input:
+    """The dense checkpoint that a network was made from: back through what transferred, rewound and pruned it."""
+    ref, back = of, {"transfer": "ticket", "rewind": "ticket", "prune": "encoder"}
+    while ref.path is None:
+        planned = producers(ref.step)
+        maker = planned.recipe if planned is not None else recorded_step(run, ref.step)
+        if maker is None or back.get(maker.stage) not in maker.refs:
+            break
+        ref = maker.refs[back[maker.stage]]
+    found = _bind_one("dense", ref, Reference(("dense", "ticket", "task")), run, producers, ())
+    if found.artifact.kind != "dense":
+        what = f"nothing says which dense network '{of}' was made from"
+        raise UsageError(what, where="evaluate.dense", hint="name it with dense:")
+    return found
 
 
 def _bind_one(

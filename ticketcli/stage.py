@@ -147,7 +147,7 @@ TRANSFER = StageSpec(
 EVALUATE = StageSpec(
     "evaluate", 1, EvaluateConfig, "ticketcli.stages.evaluate:evaluate",
     "Measure accuracy, reconstruction, sparsity and size.", "metrics",
-    required=_optional("decoder", "beside"), **_one("metrics"),
+    required=_optional("decoder", "beside", "dense"), **_one("metrics"),
 )  # fmt: skip
 
 STAGES: Mapping[str, StageSpec] = {

@@ -34,7 +34,7 @@ steps:
            recalibrate_bn: 8, data: {name: scenes, images: 12}}
   objects: {stage: transfer, ticket: ours/2, task: segmentation, schedule: tiny, channels: 8, epochs: 2ep,
             recalibrate_bn: 8, samples: 8, proposals: 32, data: {name: scenes, images: 12}}
-  worth: {stage: evaluate, of: ours/healed, decoder: dec, recalibrate_bn: 8}
+  worth: {stage: evaluate, of: ours/healed, decoder: dec, recalibrate_bn: 8, features: true, probe_images: 8}
   found: {stage: evaluate, of: objects}
 """
 # step -> its first poll in a training, and how many steps an epoch and that training have; () where nothing is trained

@@ -82,6 +82,19 @@ def test_pictures_are_files_of_the_step_and_are_verified(targets, of, columns):
     (folder / "pictures-1.png").write_bytes(bytes(content))
 
 
+@pytest.mark.parametrize(("of", "dense"), [("pixels", "dense@seed=0"), ("masks", "before")])
+def test_the_backbone_of_a_pixel_level_network_is_compared_on_the_images_of_its_target(targets, of, dense):
+    named = () if dense.startswith("dense") else ("--dense", dense)
+    name = f"features-{of}"
+    result = ticket("evaluate", "--of", of, "--features", "true", *named, "--name", name, "--run", targets.root)
+    assert result.code == 0, result
+    found = measured(targets, name, "metrics")
+    assert found["features_of"] == {"dense": dense, "probe_images": 0}  # images of many objects have no class
+    assert all(set(one) == {"r_map", "r_pool", "ratio"} for one in found["features"].values())
+    assert found["features"]["layer4"]["r_map"] > 0
+    assert f"features, beside {dense}" in result.out
+
+
 def test_only_networks_of_one_target_stand_side_by_side(targets):
     result = ticket(
         "evaluate", "--of", "masks", "--beside", "pixels", "--pictures", "1", "--name", "x", "--run", targets.root

@@ -42,7 +42,7 @@ def test_the_seeds_of_the_pilot_are_in_no_analysis():
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_the_study_is_reproduced_small_in_minutes_and_continues(tmp_path):
     command = [
-        "make", "-o", f"{sys.prefix}/.installed-coco", "reproduce-small", "SCALE=smoke",
+        "make", "-o", f"{sys.prefix}/.installed-study", "reproduce-small", "SCALE=smoke",
         f"VENV={sys.prefix}", f"STUDY={tmp_path / 'study'}",
     ]  # fmt: skip
     first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500, check=False)
@@ -53,5 +53,6 @@ def test_the_study_is_reproduced_small_in_minutes_and_continues(tmp_path):
         assert f"| {name} |" in page
     assert "unfinished" not in page.lower()
     assert "Not there yet" not in page
+    assert "What was asked before there were results" in (tmp_path / "study" / "page" / "report.html").read_text()
     again = ticket("report", "--run", tmp_path / "study", "--format", "markdown")
     assert again.out.strip() == page.strip()

@@ -7,6 +7,7 @@ from ticketcli.figures.chart import WIDTH, Chart, Curve, Level, Point, thinned
 from ticketcli.figures.figure import Figure, Raster
 from ticketcli.figures.forest import Forest, Line
 from ticketcli.figures.heatmap import Heatmap, shade
+from ticketcli.figures.panels import Panels
 from ticketcli.figures.scales import Axis
 
 AXES = Axis("x"), Axis("y")
@@ -108,3 +109,39 @@ def test_a_picture_is_a_file_like_the_others():
     root = tree(Raster(b"12", "image/png", 40, 30))
     assert root.find("image").get("href") == "data:image/png;base64,MTI="
     assert (root.get("width"), root.get("height")) == ("40", "30")
+
+
+def test_what_was_measured_may_be_left_unjoined_and_a_bound_looks_like_a_level():
+    points = (Point(1, 1), Point(2, 2))
+    root = tree(Chart(*AXES, (Curve("a", points, is_joined=False), Curve("bound", points, 1, is_bound=True))))
+    (path,) = root.iter("path")
+    assert path.get("class") == "reference"
+    assert not [one for one in root.iter() if one.get("class") in ("line s0", "fill s1")]
+    assert len(marks(root, 0)) == 3  # with the legend's
+
+
+def test_controls_lie_under_what_they_are_controls_of():
+    curves = (Curve("a", (Point(1, 1),)), Curve("b", (Point(1, 1),), 2, is_control=True))
+    drawn = [one.get("class") for one in tree(Chart(*AXES, curves, sets_apart=False)).iter()]
+    assert drawn.index("line s2 hollow") < drawn.index("fill s0")
+
+
+def test_points_that_are_not_set_apart_stand_where_they_are():
+    curves = tuple(Curve(f"c{k}", (Point(1, 2), Point(2, 3)), 0) for k in range(3))
+    places = {one.get("cx") for one in marks(tree(Chart(*AXES, curves, sets_apart=False)), 0)[:6]}
+    assert len(places) == 2
+
+
+def test_heights_are_shown_whatever_the_curves_reach():
+    root = tree(Chart(*AXES, (Curve("a", (Point(1, 5), Point(2, 6))),), heights=(0.0,)))
+    assert "0" in [one.text for one in root.iter("text") if one.get("text-anchor") == "end"]
+
+
+def test_panels_stand_beside_each_other_under_their_headings():
+    chart = Chart(*AXES, (Curve("a", (Point(1, 1), Point(2, 2))),))
+    root = tree(Panels("both", (("left", chart), ("right", chart))))
+    assert [one.text for one in root.findall("text")] == ["both", "left", "right"]
+    first, second = (float(re.match(r"translate\((\S+) ", one.get("transform"))[1]) for one in root.findall("g"))
+    assert first + WIDTH <= second
+    assert float(root.get("width")) == second + WIDTH
+    assert float(root.get("height")) > chart.draw()[2]

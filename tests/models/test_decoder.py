@@ -225,3 +225,12 @@ def test_enlarging_by_a_whole_factor_and_its_gradient_are_those_of_interpolate(s
     assert torch.equal(found, wanted)
     mine, theirs = (torch.autograd.grad((one * weights).sum(), x)[0] for one in (found, wanted))
     assert torch.allclose(mine, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_enlarging_keeps_the_layout(scale):
+    x = torch.randn(2, 6, 5, 4).to(memory_format=torch.channels_last)
+    found = Enlarge(scale, 0)(x)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(found, Enlarge(scale, 0)(x.contiguous()))
+    assert Enlarge(scale, 0)(x.contiguous()).is_contiguous()

@@ -24,6 +24,7 @@ defaults:
 steps:
   dense: {stage: pretrain, data: {name: digits, classes: [0, 1, 2], per_class: 20}}
   dec: {stage: train-decoder, encoder: dense}
+  thin: {stage: prune, encoder: dense, lambda: 0, rounds: 1, finetune: 0ep, heal: 0ep}
 """
 DIGITS = "data: {name: digits, classes: [5, 6]}"
 SCENES = "data: {name: scenes, images: 12}"
@@ -36,6 +37,7 @@ STEPS = f"""
   digits: {{stage: transfer, ticket: both/2, {DIGITS}}}
   pixels: {{stage: transfer, ticket: both/2, task: semantic, schedule: tiny, batch: 5, epochs: 4it, channels: 8, {SCENES}}}
   worth: {{stage: evaluate, of: dense, decoder: dec, batch: 32}}
+  seen: {{stage: evaluate, of: thin, features: true, probe_images: 40, batch: 8}}
 """
 
 
@@ -46,7 +48,7 @@ def recipe(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The dense network and its decoder, made by one process."""
+    """The dense network, its decoder and a ticket, made by one process."""
     folder = tmp_path_factory.mktemp("made")
     result = ticket("run", write(folder / "r.yaml", HEAD), "--run", folder / "run", "-q")
     assert result.code == 0, result
@@ -91,6 +93,14 @@ def test_an_evaluation_by_two_has_the_bytes_of_one(straight, made, recipe, tmp_p
     one, two = (json.loads((root / "worth" / "metrics.json").read_text()) for root in (folder, straight.root))
     assert two["correct"] == one["correct"]
     assert two["psnr"] == pytest.approx(one["psnr"], abs=1e-5)
+    assert one == two
+
+
+def test_features_compared_by_two_have_the_bytes_of_one(straight, made, recipe, tmp_path):
+    folder = begun(made, tmp_path / "run")
+    assert ticket("run", recipe, "--run", folder, "--only", "seen").code == 0
+    one, two = ((root / "seen" / "metrics.json").read_bytes() for root in (folder, straight.root))
+    assert b"dense_probe" in one
     assert one == two
 
 

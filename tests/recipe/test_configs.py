@@ -15,7 +15,7 @@ DEFAULTS = {
     ("prune", 3): "a0b06371f848cb09",
     ("rewind", 1): "2347ba4a4f5e3c4c",
     ("transfer", 1): "551a6e18ffd99bcf",
-    ("evaluate", 1): "b0d0f2ac792a1474",
+    ("evaluate", 1): "e82d209eb0d9fa87",
 }
 
 

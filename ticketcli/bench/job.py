@@ -12,6 +12,7 @@ import torch
 
 from ticketcli.bench.pairing import LEAST, Clock, Contender, Interval, pair
 from ticketcli.bench.row import Equality, Goal, Row, Setting, Unit
+from ticketcli.machine import keep_freed_memory
 
 FULL = 1.0
 
@@ -66,13 +67,19 @@ class BenchJob:
         goal: Goal | None = None,
         note: str = "",
     ) -> Row:
-        """Time two contenders in turn; that they do the same is looked at first, and where not, nothing is timed."""
+        """Time two contenders in turn; that they do the same is looked at first, and where not, nothing is timed.
+
+        On a CPU ours keeps the memory that it frees, as `ticket` does, and theirs hands it back, as a process does of
+        which nobody asked anything.
+        """
         self.tell(f"{self.suite}: {what} / {peer}")
         found = equality()
         if not found.holds:
             return Row(self.suite, what, peer, goal=goal, equality=found, note=note, setting=self.setting)
         if self.device.type == "cuda":
             ours, theirs = partial(_finished, ours), partial(_finished, theirs)
+        else:
+            ours, theirs = partial(_with_memory, ours, keep=True), partial(_with_memory, theirs, keep=False)
         timed = pair(ours, theirs, seconds=self.seconds, clock=self.clock, least=self.least)
         ratio = timed.ratio if goal is not None and goal.kind == "cost" else timed.ratio.inverse
         return Row(
@@ -112,6 +119,11 @@ class BenchJob:
     def absent(self, what: str, peer: str, why: str, goal: Goal | None = None) -> Row:
         """A row that says why nothing was measured."""
         return Row(self.suite, what, peer, goal=goal, why=why, setting=self.setting)
+
+
+def _with_memory(work: Contender, *, keep: bool) -> None:
+    keep_freed_memory(keep)
+    work()
 
 
 def _finished(work: Contender) -> None:

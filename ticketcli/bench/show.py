@@ -15,6 +15,7 @@ _NUMBERS = _COLUMNS[1:-1]
 _LEGEND = (
     "ratio: how many times as fast, or as small, as theirs (goal >=); or our share of theirs (goal <=).",
     "interval: of the median ratio, 95 %. A/A: the quicker one against itself; off 1 by more than 3 %, it is noisy.",
+    "On a CPU ours keeps the memory that it frees, as every `ticket` command does; theirs hands it back.",
     "Before anything was timed, both sides were made to compute the same; the line below a block says what.",
 )
 

@@ -123,6 +123,8 @@ def _text(one: _Read, form: str, *, several: bool) -> str:
 
 
 def _write(read: list[_Read], where: Path, *, as_json: bool) -> None:
+    from ticketcli.report.contrast_words import TITLE
+    from ticketcli.report.effects import contrast_effects
     from ticketcli.report.page.files import leftover_figures, write_page
     from ticketcli.report.page.page import require_jinja
     from ticketcli.report.page.subject import Subject
@@ -130,9 +132,12 @@ def _write(read: list[_Read], where: Path, *, as_json: bool) -> None:
 
     require_jinja()
     subjects = [
-        Subject(name, one.run, one.recipe, survey(one.recipe, one.run), one.report, one.about)
+        Subject(
+            name, one.run, one.recipe, survey(one.recipe, one.run), one.report, one.about,
+            {TITLE: found} if (found := contrast_effects(one.report.contrasts)) else {},
+        )
         for name, one in zip(_names(read), read, strict=True)
-    ]
+    ]  # fmt: skip
     written = write_page(subjects, where)
     left = leftover_figures(where, written) if len(written) > 1 else []
     if left:

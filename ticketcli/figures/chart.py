@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ticketcli.figures.looks import colour, dash, look, mark
 from ticketcli.figures.scales import Axis, Scale, scale
@@ -17,6 +17,12 @@ _SIZE = 14.0
 _ENTRY = 30.0  # of the legend's sample
 _APART, _WIDE_APART = 6.0, 11.0  # pixels between curves with a point at the same place: of many places, of few
 _FEW = 60  # points of a thin curve that have a dot each
+_REFERENCE: dict[str, Any] = {
+    "class_": "reference",
+    "stroke": INK["ink"][0],
+    "stroke_width": 1.6,
+    "stroke_dasharray": "7 4",
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,11 @@ class Point:
 class Curve:
     """Points of one look, joined in their order unless there is but one.
 
-    `is_control` makes the line dotted and the marks hollow; `is_thin` leaves the marks out, for hundreds of points.
+    Attributes:
+        is_control: the line is dotted and the marks are hollow.
+        is_thin: no marks, for hundreds of points.
+        is_joined: without, there are marks and no line, such as of what was measured beside what was predicted.
+        is_bound: a thin curve that looks like a level, to hold the others against.
     """
 
     name: str
@@ -44,6 +54,8 @@ class Curve:
     is_control: bool = False
     is_thin: bool = False
     in_legend: bool = True
+    is_joined: bool = True
+    is_bound: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,8 @@ class Chart:
     Attributes:
         levels: values to hold the curves against.
         marks: places along x with a word each, such as where a round begins.
-        reach: places along x that are shown whatever the curves reach.
+        reach, heights: places along x, and along y, that are shown whatever the curves reach.
+        sets_apart: points at one place stand beside each other; else each stands where it is.
     """
 
     x: Axis
@@ -72,19 +85,21 @@ class Chart:
     levels: tuple[Level, ...] = ()
     marks: tuple[tuple[float, str], ...] = ()
     reach: tuple[float, ...] = ()
+    heights: tuple[float, ...] = ()
+    sets_apart: bool = True
     plot_height: float = field(default=_PLOT)
     least_width: ClassVar[float] = 0.0
 
     def draw(self) -> tuple[str, float, float]:
         """The inside of an SVG, its width and its height."""
-        ys = [value for curve in self.curves for one in curve.points for value in _heights(one)]
+        ys = [*self.heights, *(value for curve in self.curves for one in curve.points for value in _heights(one))]
         ys += [value for one in self.levels for value in (one.y, one.low, one.high) if value is not None]
         xs = [one.x for curve in self.curves for one in curve.points]
         top, bottom = 30.0, 30.0 + self.plot_height
         down = scale(self.y, ys, bottom, top)
         ticks = [(value, self.y.text(value)) for value in down.ticks(6)]
         left = 12 + max([width_of(text, _SIZE) for _, text in ticks], default=20.0)
-        shifts = _shifts(self.curves)
+        shifts = _shifts(self.curves) if self.sets_apart else [0.0] * len(self.curves)
         aside = max(map(abs, shifts), default=0.0)
         places = [*xs, *self.reach, *(place for place, _ in self.marks)]
         across = scale(self.x, places, left + aside, WIDTH - 14 - aside, room=0.04)
@@ -96,7 +111,8 @@ class Chart:
         ]
         for level in self.levels:
             parts.extend(_level(level, down, left))
-        for curve, shift in zip(self.curves, shifts, strict=True):
+        # lines without marks lie under marks, and controls under what they are controls of
+        for curve, shift in sorted(zip(self.curves, shifts, strict=True), key=lambda pair: _depth(pair[0])):
             parts.extend(_curve(curve, across, down, shift))
         legend, height = _legend(self.curves, self.levels, bottom + 54)
         return "".join([*parts, *legend]), WIDTH, height
@@ -104,6 +120,10 @@ class Chart:
 
 def _heights(one: Point) -> list[float]:
     return [value for value in (one.y, one.low, one.high, *one.replicates) if value is not None]
+
+
+def _depth(curve: Curve) -> int:
+    return 0 if curve.is_thin or curve.is_bound else 1 if curve.is_control else 2
 
 
 def _grid(ticks: Sequence[tuple[float, str]], down: Scale, left: float) -> Iterable[str]:
@@ -146,26 +166,28 @@ def _level(level: Level, down: Scale, left: float) -> Iterable[str]:
         yield element("rect", x=left, y=top, width=WIDTH - 14 - left, height=max(bottom - top, 1.0), class_="quiet",
                       fill=INK["quiet"][0], opacity=0.14)  # fmt: skip
     y, about = down(level.y), tip(f"{level.name}: {level.y:.4g}")
-    yield _line(left, y, WIDTH - 14, y, class_="reference", stroke=INK["ink"][0], stroke_width=1.6,
-                stroke_dasharray="7 4", inner=about)  # fmt: skip
+    yield _line(left, y, WIDTH - 14, y, inner=about, **_REFERENCE)
 
 
 def _shifts(curves: Sequence[Curve]) -> list[float]:
     """Sideways, so that points at the same place do not hide each other; 0 where none do."""
-    marked = [curve for curve in curves if not curve.is_thin]
+    marked = [curve for curve in curves if not (curve.is_thin or curve.is_bound)]
     places = [round(one.x, 9) for curve in marked for one in curve.points]
     if len(set(places)) == len(places):
         return [0.0] * len(curves)
     n_places = len(set(places))
     step = min(_WIDE_APART if n_places <= 3 else _APART, (120 if n_places <= 3 else 40) / max(len(marked), 1))
-    return [0.0 if curve.is_thin else (marked.index(curve) - (len(marked) - 1) / 2) * step for curve in curves]
+    return [0.0 if curve not in marked else (marked.index(curve) - (len(marked) - 1) / 2) * step for curve in curves]
 
 
 def _curve(curve: Curve, across: Scale, down: Scale, shift: float) -> Iterable[str]:
     paint = {"class_": f"line {look(curve.look)}", "stroke": colour(curve.look), "fill": "none"}
     places = [(across(one.x) + shift, down(one.y)) for one in curve.points]
-    if len(places) > 1:
-        d = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+    d = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+    if curve.is_bound:
+        yield element("path", tip(curve.name), d=d, fill="none", **_REFERENCE)
+        return
+    if len(places) > 1 and curve.is_joined:
         pattern = dash(curve.look, is_control=curve.is_control)
         yield element("path", tip(curve.name), d=d, stroke_width=1.3 if curve.is_thin else 2, stroke_linejoin="round",
                       stroke_dasharray=pattern, opacity=0.8 if curve.is_thin else None, **paint)  # fmt: skip
@@ -200,22 +222,25 @@ def _legend(curves: Sequence[Curve], levels: Sequence[Level], y: float) -> tuple
             if number < len(shown):
                 parts.extend(_sample(shown[number], x, middle))
             else:
-                parts.append(_line(x, middle, x + 24, middle, class_="reference", stroke=INK["ink"][0],
-                                   stroke_width=1.6, stroke_dasharray="7 4"))  # fmt: skip
+                parts.append(_line(x, middle, x + 24, middle, **_REFERENCE))
             parts.append(words(names[number], x + _ENTRY, middle + 4.5, size=_SIZE))
         last = row
     return parts, y + (last + 1) * 21 + 2
 
 
 def _sample(curve: Curve, x: float, y: float) -> Iterable[str]:
+    if curve.is_bound:
+        yield _line(x, y, x + 24, y, **_REFERENCE)
+        return
     pattern = dash(curve.look, is_control=curve.is_control)
-    yield _line(x, y, x + 24, y, class_=f"line {look(curve.look)}", stroke=colour(curve.look), stroke_width=2,
-                stroke_dasharray=pattern)  # fmt: skip
+    if curve.is_joined:
+        yield _line(x, y, x + 24, y, class_=f"line {look(curve.look)}", stroke=colour(curve.look), stroke_width=2,
+                    stroke_dasharray=pattern)  # fmt: skip
     if not curve.is_thin:
         yield mark(curve.look, x + 12, y, is_hollow=curve.is_control)
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, *, inner: str = "", **attributes: object) -> str:
+def _line(x1: float, y1: float, x2: float, y2: float, *, inner: str = "", **attributes: Any) -> str:
     return element("line", inner, x1=x1, y1=y1, x2=x2, y2=y2, **attributes)
 
 

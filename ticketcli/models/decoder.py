@@ -118,6 +118,9 @@ class _Repeat(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, scale: int) -> Tensor:
         ctx.scale = scale
         n, c, h, w = x.shape
+        if x.is_contiguous(memory_format=torch.channels_last):  # stays so: convolutions would bring it back, slowly
+            last = x.permute(0, 2, 3, 1)[:, :, None, :, None].expand(n, h, scale, w, scale, c)
+            return last.reshape(n, h * scale, w * scale, c).permute(0, 3, 1, 2)
         repeated = x[:, :, :, None, :, None].expand(n, c, h, scale, w, scale)
         return repeated.reshape(n, c, h * scale, w * scale)
 

@@ -287,6 +287,21 @@ class EvaluateConfig(StageConfig):
         ge=0,
         description="source images that re-estimate BatchNorm first; for tickets that were not finetuned",
     )
+    features: bool = Field(
+        False, description="also compare the features of each tap with the dense network's, and probe them linearly"
+    )
+    dense: Annotated[str, Reference(("dense", "task"))] = Field(
+        "", description="features: what to compare with; absent: the dense checkpoint that the network was made from"
+    )
+    probe_images: int = Field(
+        2000, ge=0, description="features: training images that linear probes learn from; 0: no probes"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.dense and not self.features:
+            raise ValueError("dense is for features: true")
+        return self
 
 
 def flat_fields(config: type[Config]) -> dict[str, Any]:

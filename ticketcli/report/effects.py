@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ticketcli.report.contrast_words import in_order
+from ticketcli.report.contrasts import Contrast
 from ticketcli.report.intervals import Summary
 from ticketcli.report.measures import Measure
 from ticketcli.report.tables import Difference, Table
@@ -23,7 +25,7 @@ class Effect:
         p_adjusted: p for all contrasts that are tested together; None where it is tested alone.
         margin: differences within this of 0 would count as none; None where nobody said.
         detectable: the smallest difference that so many pairs show with a power of 80 %; None where it is not known.
-        role: primary, secondary or descriptive.
+        role: gate, primary, secondary or descriptive.
         verdict: what follows, in words.
         note: what else has to be known.
     """
@@ -57,6 +59,23 @@ def table_effects(table: Table) -> list[Effect]:
             name = f"{table.title(found.first)}, less {table.title(found.second)}"
             made.setdefault((name, found.measure.name), _effect(name, found.measure, found.difference))
     return list(made.values())
+
+
+def contrast_effects(contrasts: Sequence[Contrast]) -> list[Effect]:
+    """What the recipe asked before there were results, gates first; those of which no replicate is there stay out."""
+    return [
+        Effect(
+            one.name, one.measure, one.summary, tuple(one.values.values()), one.p_holm, one.margin, one.detectable,
+            one.config.role, one.verdict, _told(one),
+        )
+        for one in in_order(contrasts) if one.summary.mean is not None
+    ]  # fmt: skip
+
+
+def _told(one: Contrast) -> str:
+    """The question and what its verdict leans on."""
+    parts = [part for part in (one.config.what.rstrip("."), one.why) if part]
+    return f"{one.name}: {'; '.join(parts)}." if parts else ""
 
 
 def _effect(name: str, measure: Measure, one: Difference) -> Effect:

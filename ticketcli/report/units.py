@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ticketcli.report.features import features_table
 from ticketcli.report.render import table
 from ticketcli.store.manifest import FileRecord, Manifest, UnitRecord
 from ticketcli.units import human_bytes, human_seconds
@@ -75,7 +76,8 @@ def units_table(manifest: Manifest) -> str:
     head = f"{manifest.step}: {manifest.stage}, {manifest.status}"
     notes = [words for column, words in _LEGEND.items() if column in shown]
     note = "\n\n" + "\n".join(notes) if notes else ""
-    return f"{head}\n\n" + table(["unit", *shown, "written", "time"], rows, right=right) + note
+    features = "".join(f"\n\n{text}" for unit in units.values() if (text := features_table(unit.metrics)))
+    return f"{head}\n\n" + table(["unit", *shown, "written", "time"], rows, right=right) + note + features
 
 
 def _decibel(value: float | None) -> str:

@@ -13,7 +13,8 @@ from ticketcli.models.architectures import masked_parameters
 from ticketcli.models.cost import cost_of, parameters
 from ticketcli.models.encoder import Encoder
 from ticketcli.recipe.configs import Data, EvaluateConfig
-from ticketcli.stages.evaluate_pixels import evaluate_pixels
+from ticketcli.stages.evaluate_features import measure_features
+from ticketcli.stages.evaluate_pixels import dense_encoder, evaluate_pixels
 from ticketcli.stages.evaluate_rebuilt import rebuilt_sheets
 from ticketcli.stages.job import Job, data_of, decoder_from, encoder_from, knows, splits_of
 from ticketcli.tensors.masking import MaskedWeights
@@ -28,7 +29,8 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     too, where one is named.
 
     Masked weights are set to +0.0 first. `recalibrate_bn` re-estimates BatchNorm on training images of the same set,
-    which a ticket that was not finetuned needs; 0 measures the file as it is.
+    which a ticket that was not finetuned needs; 0 measures the file as it is. `features` compares the taps with the
+    dense network's.
 
     Raises:
         InputMissing: a bare mask file was given.
@@ -49,7 +51,7 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     model = yield from _network(job, source, splits)
     images = splits.test if config.split == "test" else splits.validation
     labelled = knows(images, source.about)
-    if not len(images.labels) or (not labelled and "decoder" not in job.inputs):
+    if not len(images.labels) or not (labelled or "decoder" in job.inputs or config.features):
         lacks = f"no {config.split} images" if not len(images.labels) else "not the classes of this network"
         hint = "split: validation, or another set" if labelled else "name a decoder, to measure its reconstruction"
         raise UsageError(f"the set has {lacks}", where="evaluate.data", hint=hint)
@@ -67,6 +69,9 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
         **cost_of(model, int(source.about["image_size"])),
         "recalibrated_on": config.recalibrate_bn,
     }
+    if config.features:
+        dense = dense_encoder(job)
+        found |= yield from measure_features(job, model, dense, splits, batches, lambda batch: batch)
     if source.mask is not None:
         found |= {
             "sparsity": source.mask.sparsity,

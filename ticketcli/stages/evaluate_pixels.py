@@ -5,18 +5,21 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ticketcli.data.instances import InstanceSet
+from ticketcli.data.instances import InstanceSet, Shown
 from ticketcli.errors import UsageError
 from ticketcli.models.architectures import build_encoder, masked_parameters
 from ticketcli.models.cost import parameters
+from ticketcli.models.encoder import Encoder
 from ticketcli.overlays.sheet import Entry, Row, cell_side, sheet, worst_first
 from ticketcli.recipe.configs import Data, EvaluateConfig
-from ticketcli.stages.job import Job, data_of, splits_of
+from ticketcli.stages.evaluate_features import measure_features
+from ticketcli.stages.job import Job, data_of, encoder_from, splits_of
+from ticketcli.tasks.pixels import tested
 from ticketcli.tasks.table import TASKS
 from ticketcli.tasks.task import Head
 from ticketcli.tensors.files import load_into
@@ -65,6 +68,9 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     }
     if source.mask is not None:
         found |= {"sparsity": source.mask.sparsity, "network_sparsity": source.mask.dropped / parameters(model)}
+    if config.features:
+        views = tested(images, splits.normalization, head, job.device, batch=batch, masks=False)
+        found |= yield from measure_features(job, body_of(model), dense_encoder(job), splits, views, _images_alone)
     files: dict[str, bytes] = {}
     if judged.results is not None:
         files["results.json"] = json.dumps(judged.results).encode()
@@ -89,6 +95,22 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     yield Produced("metrics", (Output("metrics", "metrics", "metrics", found, {}, files=files),), metrics)
 
 
+def dense_encoder(job: Job[EvaluateConfig]) -> Encoder:
+    """The encoder of what features are compared with: a dense network's, or that of a task's network."""
+    source = job.inputs["dense"]
+    if source.about.get("task", "classification") != "classification":
+        return body_of(network_of(source, Head.of(source.about), job.device))
+    model = encoder_from(source, job.device)
+    if source.mask is not None:
+        MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
+    return model
+
+
+def body_of(network: nn.Module) -> Encoder:
+    """The encoder inside the network of a pixel-level task."""
+    return cast(Encoder, network.get_submodule("backbone.body"))
+
+
 def network_of(source: Loaded, head: Head, device: torch.device) -> nn.Module:
     """The network of a task's checkpoint, its masked weights exactly +0.0."""
     encoder = build_encoder(source.about["arch"], n_classes=1, seed=0)
@@ -98,6 +120,11 @@ def network_of(source: Loaded, head: Head, device: torch.device) -> nn.Module:
     if source.mask is not None:
         MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
     return model
+
+
+def _images_alone(shown: Shown) -> tuple[Tensor, Tensor]:
+    """As the network is shown them, with what was filled up around them; they have no classes."""
+    return shown.images, torch.zeros(len(shown.images), dtype=torch.int64)
 
 
 def _sheets(rows: list[Row], legend: tuple[Entry, ...], names: list[str], *, beside: bool) -> dict[str, bytes]:

@@ -1,7 +1,7 @@
 """Reconstruction steps, as the stages make them, against gradients everywhere.
 
 Ours asks for gradients only where somebody learns, multiplies BatchNorms that stand still into the convolutions before
-them, and keeps the memory that tensors free; the peer does nothing of it.
+them; the peer does nothing of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from ticketcli.bench.job import BenchJob, same
 from ticketcli.bench.row import Equality, Goal, Row
 from ticketcli.bench.subjects import batch_of, network
-from ticketcli.machine import keep_freed_memory
 from ticketcli.models.decoder import build_decoder
 from ticketcli.models.folding import folded
 from ticketcli.recipe.configs import PruneConfig
@@ -37,7 +36,6 @@ def run(job: BenchJob) -> Iterator[Row]:
             f"a step of {what}: {steps.size}", partial(step, True), "all gradients", partial(step, False),
             equality=partial(_agree, partial(pick, exact)), goal=_GOAL, note="compared in float64",
         )  # fmt: skip
-    keep_freed_memory()
 
 
 class _Steps:
@@ -57,7 +55,6 @@ class _Steps:
 
     def second(self, frozen: bool) -> Named:
         """Stage ii: the encoder's gradients of both losses."""
-        keep_freed_memory(frozen)
         self.encoder.train()
         decoder = self.frozen_decoder if frozen else self.decoder.eval()
         objective = Objective(PruneConfig.parse({}, where="bench"), self.encoder, decoder, _T, None)
@@ -65,7 +62,6 @@ class _Steps:
 
     def first(self, frozen: bool) -> Named:
         """Stage i: the decoder's gradients of the reconstruction."""
-        keep_freed_memory(frozen)
         encoder, decoder = self.frozen_encoder if frozen else self.encoder.eval(), self.decoder.train()
         return self._gradients(self.decoder, lambda: _rebuilt(encoder, decoder, self.images, frozen))
 

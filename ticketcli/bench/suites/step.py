@@ -14,7 +14,6 @@ from ticketcli.bench.job import BenchJob, same
 from ticketcli.bench.row import Equality, Goal, Row
 from ticketcli.data.batches import Batches
 from ticketcli.data.sets import load_splits
-from ticketcli.machine import keep_freed_memory
 from ticketcli.models.architectures import build_encoder
 from ticketcli.recipe.configs import PretrainConfig
 from ticketcli.training.loop import Run, build_optimizer, train
@@ -50,8 +49,6 @@ def run(job: BenchJob) -> Iterator[Row]:
 
 
 def _ours(model: nn.Module, feed: Batches, config: PretrainConfig, steps: int) -> None:
-    keep_freed_memory()
-
     def loss(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         return {"loss": F.cross_entropy(model(images), labels)}
 
@@ -60,7 +57,6 @@ def _ours(model: nn.Module, feed: Batches, config: PretrainConfig, steps: int) -
 
 
 def _plain(model: nn.Module, feed: Batches, config: PretrainConfig, steps: int) -> None:
-    keep_freed_memory(False)
     optimizer = build_optimizer(config, list(model.parameters()))
     model.train()
     for step in range(steps):

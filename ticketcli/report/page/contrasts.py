@@ -15,7 +15,7 @@ from ticketcli.report.page.section import Block, Drawn, Names, Section, Shown, W
 from ticketcli.report.page.subject import Subject, counted
 
 _MOST = 24  # lines of one figure
-_ROLES = {"primary": 0, "secondary": 1, "descriptive": 5}  # how each looks
+_ROLES = {"primary": 0, "secondary": 1, "gate": 2, "descriptive": 5}  # how each looks
 
 
 def contrasts(subject: Subject, names: Names) -> Section:

@@ -15,6 +15,7 @@ from ticketcli.report.grid import Grid
 from ticketcli.report.page.contrasts import contrasts
 from ticketcli.report.page.costs import costs
 from ticketcli.report.page.curves import curves, gradients
+from ticketcli.report.page.features import features
 from ticketcli.report.page.layers import layers
 from ticketcli.report.page.masks import Masks
 from ticketcli.report.page.origins import origins, progress
@@ -57,6 +58,7 @@ def _chapter(subject: Subject, name: str, names: Names) -> Chapter:
         rounds(subject, names),
         layers(subject, masks, names),
         overlaps(subject, masks, names),
+        features(subject, names),
         pictures(subject, names),
         curves(subject, names),
         gradients(subject, names),
