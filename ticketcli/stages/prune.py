@@ -120,10 +120,11 @@ class _Rounds:
         Raises:
             UsageError: the set has none.
         """
-        images = self.splits.test if self.config.split == "test" else self.splits.validation
-        if not len(images.labels):
+        if self.config.split == "validation":
+            return self.splits.validation
+        if not len(self.splits.test.labels):
             raise UsageError("the set has no test images", where="prune.split", hint="split: validation")
-        return images
+        return self.splits.test
 
     def _check_placebo(self) -> None:
         """The image that is asked for instead is another of the process's own; with one alone it would be that one.
