@@ -89,7 +89,7 @@ def typed(line, folder):
 @pytest.mark.parametrize("line", [*readme_commands(), *inline_commands()])
 def test_every_command_of_the_documents_can_be_typed(line, finished, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
-    (tmp_path / "site.yaml").write_text(yaml_blocks()[3])
+    (tmp_path / "site.yaml").write_text(yaml_blocks()[4])
     words = typed(line, tmp_path)
     elsewhere = ["--run", tmp_path / "run"]
     where = {
@@ -119,6 +119,7 @@ def header_commands(path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_is_usable_and_opens_with_the_command_that_runs_it(path, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
+    (tmp_path / "site.yaml").write_text(yaml_blocks()[4])
     assert path.read_text().startswith("# ")
     commands = header_commands(path)
     assert commands[0] == f"ticket run recipes/{path.relative_to(ROOT / 'recipes')}"
@@ -132,14 +133,14 @@ def test_every_recipe_is_usable_and_opens_with_the_command_that_runs_it(path, tm
 
 def test_as_many_recipes_are_shipped_as_lie_in_the_folder():
     listed = [one["name"] for one in json.loads(ticket("recipes", "ls", "--json").out)["recipes"]]
-    assert listed == sorted(path.stem for path in RECIPES)
+    assert listed == sorted(path.relative_to(ROOT / "recipes").with_suffix("").as_posix() for path in RECIPES)
     assert len(RECIPES) == len(list((ROOT / "recipes").rglob("*.y*ml"))) > 0
     assert ticket("validate", *listed).out.count(", good\n") == len(RECIPES)
     assert ticket("recipes", "cat", "demo").out == (ROOT / "recipes" / "demo.yaml").read_text()
 
 
 def yaml_blocks():
-    """The README's recipe, sweep, tables and site."""
+    """The README's recipe, sweep, tables, questions and site."""
     return re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 
 
@@ -148,10 +149,10 @@ def test_the_readmes_recipe_is_usable(tmp_path):
     assert ticket("validate", tmp_path / "r.yaml").code == 0
 
 
-def test_the_readmes_sweep_and_tables_are_usable(tmp_path):
-    recipe, sweep, report, _ = yaml_blocks()
+def test_the_readmes_sweep_tables_and_questions_are_usable(tmp_path):
+    recipe, sweep, report, contrasts, _ = yaml_blocks()
     steps = "".join(line for line in recipe.splitlines(keepends=True) if not line.startswith("  t:"))
-    (tmp_path / "r.yaml").write_text(steps + sweep + report)
+    (tmp_path / "r.yaml").write_text(steps + sweep + report + contrasts)
     result = ticket("validate", tmp_path / "r.yaml")
     assert result.code == 0, result
     for override in ("for_each.seed=[0,1]", "t.for_each.task=[high]"):
@@ -160,7 +161,7 @@ def test_the_readmes_sweep_and_tables_are_usable(tmp_path):
 
 
 def test_the_readmes_site_says_all_that_a_site_can(tmp_path):
-    (tmp_path / "site.yaml").write_text(yaml_blocks()[3])
+    (tmp_path / "site.yaml").write_text(yaml_blocks()[4])
     site = load_profile(tmp_path / "site.yaml")
     said = site.model_fields_set | site.stages["prune"].model_fields_set
     assert said | {"qos", "constraint"} == set(Profile.model_fields)

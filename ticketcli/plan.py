@@ -339,7 +339,7 @@ def _find(name: str, producer: Step | None, manifest: Manifest | None, ref: Ref)
 
 
 def _check_kind(role: str, ref: str, artifact: Artifact, mark: Reference) -> None:
-    if artifact.kind not in mark.kinds:
+    if artifact.kind not in (*mark.kinds, *mark.also):
         raise MismatchError(f"{role} needs a {' or '.join(mark.kinds)}, '{ref}' is a {artifact.kind}", where=role)
 
 

@@ -58,6 +58,7 @@ def test_recipes_are_offered_by_name_and_as_files(offers, tmp_path):
     assert offers("ticket run studies/") == ["studies/lambda.yaml"]
     assert offers("ticket recipes cat ") == known
     assert offers("ticket recipes cp f") == ["fashion"]
+    assert offers("ticket run paper/c") == ["paper/classification", "paper/coco", "paper/controls"]
     assert "mine.yaml" in offers("ticket validate ")
 
 

@@ -1,6 +1,8 @@
 """`recipes` and `validate`: what a terminal shows, and what is refused."""
 
 import json
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +33,27 @@ def test_a_recipe_is_copied_under_its_own_name(tmp_path, monkeypatch):
     assert ticket("recipes", "cp", "recipes/demo.yaml").out == "demo.yaml\n"
     assert ticket("recipes", "cp", "demo").code == 2
     assert ticket("recipes", "cp", "demo", "no/such/folder.yaml").code == 5
+
+
+def test_recipes_in_a_folder_are_called_by_both_names_and_found_by_their_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "\npaper/coco " in ticket("recipes", "ls").out
+    text = ticket("recipes", "cat", "paper/coco").out
+    assert text.startswith("# The paper's main result")
+    assert ticket("recipes", "cat", "recipes/paper/coco.yaml").out == text
+    assert ticket("recipes", "cp", "paper/coco").out == "coco.yaml\n"
+    assert (tmp_path / "coco.yaml").read_text() == text
+    missing = ticket("recipes", "cat", "paper/cocoa")
+    assert missing.code == 5
+    assert "did you mean 'paper/coco'" in missing.err
+    assert ticket("recipes", "cat", "coco2").code == 5
+
+
+def test_recipes_in_folders_are_part_of_the_wheel():
+    root = Path(__file__).parents[2]
+    wheel = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"recipes": "ticketcli/recipes"}  # of a folder hatch takes all that is below it
+    assert (root / "recipes" / "paper" / "coco.yaml").is_file()
 
 
 def test_several_recipes_are_validated_at_once_and_all_mistakes_of_all_are_shown(tmp_path):

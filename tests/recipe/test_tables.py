@@ -2,7 +2,7 @@ import pytest
 
 from ticketcli.errors import TicketError, UsageError
 from ticketcli.recipe.recipe import parse_recipe
-from ticketcli.recipe.tables import find_value, over_variables, row_variables, values_of
+from ticketcli.recipe.tables import curve_of, find_value, over_variables, row_variables, values_of
 from ticketcli.stage import STAGES
 
 CONFIGS = {name: spec.config for name, spec in STAGES.items()}
@@ -68,7 +68,8 @@ def test_several_tables_have_names():
         ("{table: target, compare: [dense]}", "compare has 1 values"),
         ("{table: target, compare: [dense, dense]}", "compare has 1 values"),
         ("{table: target, compare: [dense, low]}", "values of two variables"),
-        ("{table: target, at: [0.5]}", "at is for tables of pruning rounds"),
+        ("{table: target, rows: task, over: [arm, seed], at: [0.5]}", "no row is the ticket of one"),
+        ("{table: target, at: [0.5], against: ours/2}", "no row 'ours/2'"),
         ("{table: ours, at: [80]}", "a sparsity is a share"),
         ("{table: target, row: arm}", "unknown key 'row'"),
         ("{tables: {a: {table: targt}}}", "no step 'targt'"),
@@ -103,3 +104,12 @@ def test_a_step_that_is_called_step_needs_another_variable():
     text = SWEEP.replace("for_each: {seed: [0, 1]}", "for_each: {step: [0, 1]}").replace("$seed", "$step")
     with pytest.raises(UsageError, match="tells the steps of a table apart"):
         parse("{table: [ours, flat]}", text=text)
+
+
+def test_rows_are_named_without_their_round_where_tickets_are_interpolated():
+    parse("{table: target, at: [0.5], against: dense, compare: [ours, flat]}")
+    with pytest.raises(UsageError, match="no row 'ours'"):
+        parse("{table: target, compare: [ours, flat]}")
+    assert [curve_of(label) for label in ("ours/7", "ours/healed", "dense", 7, None, "a/b/12")] == [
+        "ours", "ours/healed", "dense", 7, None, "a/b",
+    ]  # fmt: skip

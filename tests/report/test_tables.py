@@ -259,3 +259,98 @@ def test_columns_of_one_measure_are_told_apart_by_their_task():
         name: {"task": unit({"test": {"miou": 0.5}})} for name in tasks(0, 0)
     })  # fmt: skip
     assert [measure.head for measure in made.measures] == ["sem mIoU", "box mIoU"]
+
+
+TICKETS = """
+schema: 1
+for_each: {seed: [0, 1]}
+defaults: {prune: {rounds: 3, lambda: 0, encoder: dense, seed: $seed}}
+steps:
+  dense: {stage: pretrain, data: digits, seed: $seed}
+  ours: {stage: prune}
+  flat: {stage: prune, rewind: none}
+  t: {stage: transfer, data: digits, ticket: $arm, seed: $seed,
+      for_each: {arm: [dense, ours/1, ours/3, ours/2, flat/1, flat/2]}}
+report: {table: t, rows: arm, at: [0.3, 0.36], against: dense, compare: [ours, flat]}
+"""
+
+
+def transferred_at(sparsity, top1):
+    return {"task": unit({"test": {"top1": top1, "n": 100}, "sparsity": sparsity, "network_sparsity": sparsity / 2})}
+
+
+def on_a_line(slope, seed=0, start=0.9):
+    """Tickets whose accuracy is a straight line over their sparsity."""
+    places = {"dense": 0.0, "ours-1": 0.2, "ours-2": 0.36, "ours-3": 0.488}
+    return {f"t@arm={arm},seed={seed}": transferred_at(at, start - slope * at) for arm, at in places.items()}
+
+
+def by_row(made, metric="test.top1"):
+    return {(row.key["arm"], row.point): row.mean(metric) for row in made.rows}
+
+
+def test_tickets_of_several_rounds_are_interpolated_along_the_line_that_they_are_on():
+    made = table(TICKETS, on_a_line(0.5))
+    found = by_row(made)
+    assert found["ours", 0.3] == pytest.approx(0.9 - 0.5 * 0.3)
+    assert found["ours", 0.36] == pytest.approx(0.9 - 0.5 * 0.36)
+    assert [row.interpolated for row in made.rows if row.key["arm"] == "ours"] == [True, False]
+    assert by_row(made, "network_sparsity")["ours", 0.3] == pytest.approx(0.15)
+    assert by_row(made, "test.n")["ours", 0.3] == 100
+
+
+def test_only_the_two_tickets_around_a_sparsity_count_and_in_no_order_of_the_recipe():
+    bent = on_a_line(0.5) | {"t@arm=ours-3,seed=0": transferred_at(0.488, 0.1)}
+    assert by_row(table(TICKETS, bent))["ours", 0.3] == pytest.approx(0.75)
+    without = {name: done for name, done in bent.items() if "ours-2" not in name}
+    chord = 0.8 + (0.1 - 0.8) * (0.3 - 0.2) / (0.488 - 0.2)
+    assert by_row(table(TICKETS, without))["ours", 0.3] == pytest.approx(chord)
+
+
+def test_each_replicate_is_interpolated_on_its_own():
+    made = table(TICKETS, on_a_line(0.5) | on_a_line(1.0, seed=1))
+    row = next(row for row in made.rows if (row.key["arm"], row.point) == ("ours", 0.3))
+    assert row.values("test.top1") == pytest.approx([0.75, 0.6])
+    half = {name: done for name, done in on_a_line(1.0, seed=1).items() if "ours-1" not in name}
+    row = next(row for row in table(TICKETS, on_a_line(0.5) | half).rows if row.key["arm"] == "ours")
+    assert row.values("test.top1") == pytest.approx([0.75])
+
+
+def test_the_dense_network_has_one_row_and_is_compared_with_at_every_sparsity():
+    made = table(TICKETS, on_a_line(0.5) | on_a_line(1.0, seed=1))
+    assert [(row.key["arm"], row.point) for row in made.rows] == [
+        ("dense", ""), ("ours", 0.3), ("ours", 0.36), ("flat", 0.3), ("flat", 0.36),
+    ]  # fmt: skip
+    found = made.against["test.top1"]
+    assert found[0] is None
+    assert found[1].summary.mean == pytest.approx(-(0.15 + 0.3) / 2)
+    assert found[1].summary.n == 2
+
+
+def test_two_arms_are_compared_at_each_sparsity():
+    flat = {f"t@arm=flat-{number},seed=0": transferred_at(at, 0.8 - at) for number, at in enumerate((0.2, 0.36), 1)}
+    told = table(TICKETS, on_a_line(0.5) | flat).comparisons
+    assert [one.difference.summary.mean for one in told] == pytest.approx([0.1 + 0.5 * 0.3, 0.1 + 0.5 * 0.36])
+
+
+def test_there_is_no_value_beyond_the_tickets_that_were_transferred():
+    made = table(TICKETS.replace("[0.3, 0.36]", "[0.1, 0.6]"), on_a_line(0.5))
+    assert [by_row(made)["ours", at] for at in (0.1, 0.6)] == [None, None]
+
+
+def test_tickets_of_other_tasks_are_on_other_lines():
+    text = TICKETS.replace("data: digits, ticket", "data: $set, ticket").replace(
+        "for_each: {arm", "for_each: {set: [digits, mnist], arm"
+    )
+    units = {}
+    for kind, slope in (("digits", 0.5), ("mnist", 1.0)):
+        units |= {name.replace("t@", f"t@set={kind},"): done for name, done in on_a_line(slope).items()}
+    made = table(text.replace("rows: arm", "rows: arm, columns: set"), units)
+    row = next(row for row in made.rows if (row.key["arm"], row.point) == ("ours", 0.3))
+    names = [measure.name for measure in made.measures]
+    assert [row.mean(name) for name in names] == pytest.approx([0.75, 0.6])
+    both = table(text.replace("rows: arm", "rows: [set, arm]"), units)
+    assert {row.key["set"]: row.mean("test.top1") for row in both.rows if row.point == 0.3 and row.observations} == {
+        "digits": pytest.approx(0.75),
+        "mnist": pytest.approx(0.6),
+    }

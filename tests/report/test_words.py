@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.sweep import report, rounds, transferred
+from tests.report.sweep import report, rounds, transferred, unit
 from ticketcli.report.measures import Measure, named
 
 TWO = """
@@ -172,3 +172,29 @@ def test_numbers_have_the_digits_that_say_something(name, value, text, spread, d
 def test_measures_are_called_by_the_shortest_words_that_tell_them_apart():
     assert [m.head for m in named(["test.top1", "healed.psnr"])] == ["top-1", "PSNR"]
     assert [m.head for m in named(["test.top1", "validation.top1"])] == ["test top-1", "validation top-1"]
+
+
+TICKETS = """
+schema: 1
+steps:
+  dense: {stage: pretrain, data: digits}
+  ours: {stage: prune, encoder: dense, rounds: 2, lambda: 0}
+  t: {stage: transfer, data: digits, ticket: $arm, for_each: {arm: [dense, ours/1, ours/2]}}
+report: {table: t, rows: arm, at: [0.3, 0.9], labels: {ours: the paper}}
+"""
+
+
+def test_interpolated_tickets_are_marked_beside_the_dense_network_at_its_own_sparsity():
+    places = {"dense": 0.0, "ours-1": 0.2, "ours-2": 0.4}
+    units = {
+        f"t@arm={arm}": {"task": unit({"test": {"top1": 0.9 - at}, "sparsity": at, "network_sparsity": 0.0})}
+        for arm, at in places.items()
+    }
+    text = text_of(units, TICKETS)
+    assert [line.split() for line in text.splitlines()[1:4]] == [
+        ["dense", "0.00%", "0.00%", "1", "90.00%"],
+        ["the", "paper", "~30.00%", "0.00%", "1", "60.00%"],
+        ["the", "paper", "90.00%", "0"],
+    ]
+    assert "~: interpolated" in text
+    assert "A row without values" in text

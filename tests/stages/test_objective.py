@@ -13,6 +13,7 @@ from ticketcli.recipe.configs import PruneConfig
 from ticketcli.stages.job import freeze
 from ticketcli.stages.objective import Objective
 from ticketcli.stages.prune import prune
+from ticketcli.store.mask import Mask
 
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 0])
@@ -101,3 +102,31 @@ def test_theta_pre_stays_as_it_is_while_feat_prunes():
     before = {name: value.clone() for name, value in source.values.items()}
     run_prune(loss="feat", rounds=1, inputs={"encoder": dataclasses.replace(source)})
     assert all(torch.equal(value, before[name]) for name, value in source.values.items())
+
+
+def test_masks_are_measured_on_the_part_that_is_asked_for():
+    for split, part in (("validation", "validation"), ("test", "test")):
+        produced, _ = run_prune(rounds=1, heal="0it", split=split, **{"lambda": 0})
+        metrics = produced["round-01"].metrics
+        assert metrics["healed_before"]["n"] == metrics["images"][part]
+        assert metrics["unhealed"]["literal"]["n"] == metrics["images"][part]
+    assert metrics["images"]["validation"] != metrics["images"]["test"]
+
+
+def test_a_dense_network_that_was_transferred_is_pruned_on_its_target_like_any_other():
+    source = encoder_input()
+    moved = dataclasses.replace(source, kind="task", about={**source.about, "task": "classification"})
+    settings = {"rounds": 1, "heal": "0it", "lambda": 0}
+    expected = run_prune(inputs={"encoder": source}, **settings)[0]["round-01"].outputs[0]
+    output = run_prune(inputs={"encoder": moved}, **settings)[0]["round-01"].outputs[0]
+    assert output.mask == expected.mask
+    assert output.about == expected.about  # a ticket of it is no transferred network
+
+
+@pytest.mark.parametrize(("changed", "words"), [({"task": "semantic"}, "a network for semantic"), ({}, "a ticket")])
+def test_a_ticket_or_a_network_for_pixels_is_not_pruned_again(changed, words):
+    source = encoder_input()
+    mask = None if changed else Mask.full({"conv1.weight": (16, 3, 3, 3)})
+    moved = dataclasses.replace(source, kind="task", about={**source.about, **changed}, mask=mask)
+    with pytest.raises(UsageError, match=f"{words}, and pruning begins with a dense classifier"):
+        run_prune(inputs={"encoder": moved}, **{"lambda": 0})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePath
@@ -21,11 +21,19 @@ from ticketcli.store.seal import read_sealed
 
 
 def shipped() -> dict[str, Traversable]:
-    """Name -> the recipes that come with ticketcli."""
+    """Name -> the recipes that come with ticketcli; those in a folder of theirs with its name, such as `paper/coco`."""
     inside = files("ticketcli").joinpath("recipes")
     if not inside.is_dir():  # a source checkout: the folder stands beside the package
         inside = files("ticketcli").joinpath("..", "recipes")
-    return {item.name.removesuffix(".yaml"): item for item in inside.iterdir() if item.name.endswith(".yaml")}
+    return dict(_recipes_in(inside))
+
+
+def _recipes_in(folder: Traversable, before: str = "") -> Iterator[tuple[str, Traversable]]:
+    for item in folder.iterdir():
+        if item.is_dir():
+            yield from _recipes_in(item, f"{before}{item.name}/")
+        elif item.name.endswith(".yaml"):
+            yield before + item.name.removesuffix(".yaml"), item
 
 
 def read_recipe(name: str) -> tuple[str, str]:
@@ -43,9 +51,9 @@ def read_recipe(name: str) -> tuple[str, str]:
     known = shipped()
     if name in known:
         return known[name].read_text(), name
-    stem = path.stem
-    if stem in known and str(path) == f"recipes/{stem}.yaml":
-        return known[stem].read_text(), stem
+    inner = path.as_posix().removeprefix("recipes/").removesuffix(".yaml")
+    if inner in known and path.as_posix() == f"recipes/{inner}.yaml":
+        return known[inner].read_text(), inner
     raise InputMissing(f"no recipe '{name}'", where=str(path.absolute()), hint=did_you_mean(name, known))
 
 

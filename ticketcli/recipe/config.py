@@ -57,11 +57,13 @@ class Reference:
         kinds: of artifacts that will do.
         series: one artifact of each round.
         words: what else may be said; a word that ends in a colon begins a name, such as ``timm:resnet50``.
+        also: kinds that will do where they are named, and are neither looked for nor offered.
     """
 
     kinds: tuple[str, ...]
     series: bool = False
     words: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
     def is_word(self, text: str) -> bool:
         """Whether `text` is a setting of its own and names no artifact."""

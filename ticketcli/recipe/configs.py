@@ -131,7 +131,9 @@ class TrainDecoderConfig(Training):
 class PruneConfig(Training):
     """Settings of `ticket prune` (the paper, Algorithm 1, equation 11 and section 5.1)."""
 
-    encoder: Annotated[str, Reference(("dense",))] = Field("", description="the dense checkpoint, theta_pre")
+    encoder: Annotated[str, Reference(("dense",), also=("task",))] = Field(
+        "", description="the dense checkpoint, theta_pre; a dense network that was transferred to other classes will do"
+    )
     decoder: Annotated[str, Reference(("decoder",))] = Field(
         "", description="the frozen decoder; needed while lambda is above 0, else only measured with"
     )
@@ -179,6 +181,9 @@ class PruneConfig(Training):
         1024,
         ge=0,
         description="source images that re-estimate BatchNorm before an unhealed mask is measured; 0: literal",
+    )
+    split: Literal["validation", "test"] = Field(
+        "validation", description="the images that each mask is measured on; nothing is chosen by them"
     )
     lr: float = Field(3e-4, gt=0, description="learning rate, constant unless milestones are given")
     weight_decay: float = Field(1e-4, ge=0, description="weight decay; the paper names none, this is [1]'s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ METRICS = {
     "evaluate": ("top1", "miou", "box.ap", "mask.ap"),
     "prune": ("healed.top1", "healed.psnr"),
 }
+_TICKET_OF_ROUND = re.compile(r"(.+)/\d+")
 
 
 def _names(value: object) -> object:
@@ -64,7 +66,7 @@ class TableConfig(Config):
         (), description="two row values whose paired difference is told in words"
     )
     at: Annotated[tuple[float, ...], BeforeValidator(_numbers)] = Field(
-        (), description="prune: sparsities to interpolate to, linearly between neighbouring rounds"
+        (), description="sparsities to interpolate to, linearly between neighbouring rounds, or tickets of them"
     )
     labels: Annotated[dict[str, str], BeforeValidator(_words)] = Field(
         default_factory=dict, description="row value -> words for people"
@@ -147,8 +149,12 @@ def check_table(
         raise UsageError("'step' tells the steps of a table apart", where=where, hint="call the variable otherwise")
     values = values_of(config, instances)
     _check_variables(config, where, values)
-    if config.at and stages[config.table[0]] != "prune":
-        raise UsageError("at is for tables of pruning rounds", where=f"{where}.at")
+    rows = row_values(config, values, prunes=stages[config.table[0]] == "prune")
+    if config.at and stages[config.table[0]] != "prune" and all(rows[name] == values[name] for name in rows):
+        raise UsageError(
+            "at interpolates between rounds, and no row is the ticket of one",
+            where=f"{where}.at", hint="rows such as ours/7 and ours/8",
+        )  # fmt: skip
     if any(not 0 <= sparsity < 1 for sparsity in config.at):
         raise UsageError("a sparsity is a share, from 0 to below 1", where=f"{where}.at", hint="0.8 for 80 %")
     if len(config.compare) not in (0, 2) or len(set(config.compare)) != len(config.compare):
@@ -156,7 +162,6 @@ def check_table(
             f"compare has {len(set(config.compare))} values", where=f"{where}.compare", hint="name two rows"
         )
     if as_written:
-        rows = {name: values[name] for name in row_variables(config, values)}
         for key, wanted in (("compare", config.compare), ("against", (config.against,) if config.against else ())):
             for text in wanted:
                 find_value(text, rows, where=f"{where}.{key}")
@@ -210,6 +215,21 @@ def row_variables(config: TableConfig, values: Iterable[str]) -> tuple[str, ...]
     names = list(values)
     over = over_variables(config, names)
     return tuple(name for name in names if name not in over and name not in config.columns)
+
+
+def row_values(config: TableConfig, values: Mapping[str, Sequence[Label]], *, prunes: bool) -> dict[str, list[Label]]:
+    """Row variable -> its values; where tickets are interpolated `ours/7` and `ours/8` are one, `ours`."""
+    along = bool(config.at) and not prunes
+    return {
+        name: list(dict.fromkeys(curve_of(label) if along else label for label in values[name]))
+        for name in row_variables(config, values)
+    }
+
+
+def curve_of(label: Label) -> Label:
+    """The step whose round a label names: `ours` of `ours/7`. Any other label is on no curve, and is itself."""
+    match = _TICKET_OF_ROUND.fullmatch(label) if isinstance(label, str) else None
+    return label if match is None else match[1]
 
 
 def find_value(text: str, rows: Mapping[str, Sequence[Any]], *, where: str) -> tuple[str, Any]:

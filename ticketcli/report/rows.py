@@ -6,12 +6,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ticketcli.recipe.for_each import Label
+from ticketcli.recipe.for_each import Label, Variables
 from ticketcli.recipe.recipe import Recipe, RecipeStep
-from ticketcli.recipe.tables import STEP, TableConfig
+from ticketcli.recipe.tables import STEP, TableConfig, curve_of
 from ticketcli.report.intervals import Summary, summarize
 from ticketcli.report.measures import IN
-from ticketcli.report.observations import Observation, Point, observe
+from ticketcli.report.observations import Observation, Point, interpolate, observe
 from ticketcli.report.survey import Survey
 
 Pair = tuple[Observation, Observation]
@@ -58,18 +58,40 @@ class Row:
 def rows_of(config: TableConfig, variables: Sequence[str], recipe: Recipe, found: Survey) -> list[Row]:
     """The rows, in the order of the recipe; those without a replicate yet are there, and empty."""
     points: dict[tuple[Label, ...], dict[Point, list[Observation]]] = {}
-    for group in config.table:
-        for step in recipe.instances[group]:
-            inner = points.setdefault(tuple(key_of(step, variables).values()), {})
-            for point in config.at or (() if step.stage == "prune" else ("",)):
-                inner.setdefault(point, [])
-            for one in observe(step, recipe, found, config.at):
-                inner.setdefault(one.point, []).append(_in_columns(one, column_of(step, config.columns)))
+    for steps in _alike(config, variables, recipe):
+        step, labels = steps[0], _labels(steps[0], config, variables)
+        is_curve = labels != step.variables
+        key = tuple(step.group if name == STEP else labels.get(name) for name in variables)
+        inner = points.setdefault(key, {})
+        for point in config.at if is_curve or step.stage == "prune" else ("",):
+            inner.setdefault(point, [])
+        made = [one for each in steps for one in observe(each, recipe, found, config.at)]
+        if is_curve:
+            along = [replace(one, variables=labels) for one in made]
+            made = [one for sparsity in config.at if (one := interpolate(along, sparsity))]
+        for one in made:
+            inner.setdefault(one.point, []).append(_in_columns(one, column_of(step, config.columns)))
     return [
         Row(dict(zip(variables, key, strict=True)), point, tuple(inner[point]))
         for key, inner in points.items()
         for point in sorted(inner, key=_order)
     ]
+
+
+def _alike(config: TableConfig, variables: Sequence[str], recipe: Recipe) -> list[list[RecipeStep]]:
+    """The steps of a table: each on its own, or where tickets are interpolated those that differ in its round alone."""
+    found: dict[tuple[str, tuple[tuple[str, Label], ...]], list[RecipeStep]] = {}
+    for group in config.table:
+        for step in recipe.instances[group]:
+            found.setdefault((group, tuple(_labels(step, config, variables).items())), []).append(step)
+    return list(found.values())
+
+
+def _labels(step: RecipeStep, config: TableConfig, variables: Sequence[str]) -> Variables:
+    """The labels of a step; where tickets are interpolated, those of its row without the ticket's round."""
+    if not config.at or step.stage == "prune":
+        return step.variables
+    return {name: curve_of(label) if name in variables else label for name, label in step.variables.items()}
 
 
 def column_of(step: RecipeStep, columns: Sequence[str]) -> str:
@@ -135,6 +157,9 @@ def leans_on_one(matched: Sequence[Pair]) -> bool:
 
 
 def partner(row: Row, rows: Sequence[Row], variable: str, label: Label) -> Row | None:
-    """The row that differs from this one in one variable alone, which has this label there."""
+    """The row that differs from this one in one variable alone, which has this label there.
+
+    A row of no round, such as the dense network's, is the partner of another at every sparsity.
+    """
     wanted = {**row.key, variable: label}
-    return next((other for other in rows if other.key == wanted and other.point == row.point), None)
+    return next((other for other in rows if other.key == wanted and other.point in (row.point, "")), None)

@@ -8,9 +8,18 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from ticketcli.errors import TicketError, UsageError
+from ticketcli.recipe.configs import PruneConfig
 from ticketcli.recipe.for_each import Label
 from ticketcli.recipe.recipe import Recipe, RecipeStep
-from ticketcli.recipe.tables import METRICS, TableConfig, find_value, over_variables, row_variables, values_of
+from ticketcli.recipe.tables import (
+    METRICS,
+    TableConfig,
+    find_value,
+    over_variables,
+    row_values,
+    row_variables,
+    values_of,
+)
 from ticketcli.report.intervals import Summary, holm
 from ticketcli.report.measures import Measure, named
 from ticketcli.report.rows import (
@@ -75,6 +84,7 @@ class Table:
         missing: step -> why it is not in the table.
         twins: step -> the step that it equals.
         problems: comparisons that were asked for, of rows that are not there.
+        part: of the source's images, those that prunings measured their masks on.
     """
 
     name: str
@@ -89,6 +99,7 @@ class Table:
     missing: Mapping[str, str]
     twins: Mapping[str, str]
     problems: tuple[str, ...]
+    part: str = "validation"
 
     def label(self, value: Label) -> str:
         """A row's value in words for people; of a path its last part, which is the same on every machine."""
@@ -116,7 +127,7 @@ def make_table(name: str, config: TableConfig, recipe: Recipe, found: Survey) ->
     alike = (*over, *config.columns)
     rows = tuple(rows_of(config, variables, recipe, found))
     measures = tuple(named(_metrics(config, steps, rows)))
-    places, problems = _places(config, {variable: values[variable] for variable in variables})
+    places, problems = _places(config, row_values(config, values, prunes=steps[0].stage == "prune"))
     compared = [places[text] for text in config.compare if text in places]
     real = {step.name: recipe.real(step.name) for step in steps}
     return Table(
@@ -132,7 +143,14 @@ def make_table(name: str, config: TableConfig, recipe: Recipe, found: Survey) ->
         {step: found.lacking[other] for step, other in real.items() if other in found.lacking},
         {step: other for step, other in real.items() if step != other},
         tuple(problems),
+        _part(recipe),
     )
+
+
+def _part(recipe: Recipe) -> str:
+    """`validation` or `test`, or both where the prunings of a recipe differ."""
+    splits = {step.config.split for step in recipe.steps if isinstance(step.config, PruneConfig)}
+    return " or ".join(sorted(splits, reverse=True)) or "validation"
 
 
 def _metrics(config: TableConfig, steps: Sequence[RecipeStep], rows: Sequence[Row]) -> list[str]:

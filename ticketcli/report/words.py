@@ -26,7 +26,7 @@ def grid(table: Table) -> Grid:
         heads.append("sparsity" if table.config.at else "round")
     named = bool(heads)
     columns = [heads or ["step"]]
-    cells = [[[*(table.label(value) for value in row.key.values()), *([point_text(row)] if pointed else [])]
+    cells = [[[*(table.label(value) for value in row.key.values()), *([_place(row)] if pointed else [])]
               if named else list(table.config.table)] for row in table.rows]  # fmt: skip
     n_labels = len(columns[0])
 
@@ -51,6 +51,11 @@ def grid(table: Table) -> Grid:
         n_labels,
         tuple(number for number, part in enumerate(columns) for _ in part),
     ).without_empty()
+
+
+def _place(row: Row) -> str:
+    """A row's round or sparsity; the dense network's own sparsity, which has no round, beside interpolated tickets."""
+    return point_text(row) if row.point != "" else _SPARSE[0].text(row.mean("sparsity"))
 
 
 def _statistics(row: Row, measure: Measure) -> list[str]:
@@ -151,11 +156,12 @@ def _legend_stage(table: Table, shown: Grid) -> list[str]:
     lines = []
     if table.stage == "prune":
         if any(measure.name.startswith("healed.") for measure in table.measures):
-            lines.append("Healed: after finetuning under the round's own mask; on source validation images.")
+            lines.append(f"Healed: after finetuning under the round's own mask; on source {table.part} images.")
         if any(row.point == 0 for row in table.rows) and not table.config.at:
             lines.append("Round 0: the dense network after the first round's finetuning.")
     elif table.stage == "transfer" and "PSNR" in shown.columns:
-        lines.append("PSNR: healed, which is after finetuning under the final mask; on source validation images.")
+        told = f"PSNR: healed, which is after finetuning under the final mask; on source {table.part} images."
+        lines.append(told if table.part == "validation" else f"{told} The dense network's: on validation images.")
     if "ticket" in shown.columns:
         lines.append("Ticket: the bytes that a ticket adds to its dense checkpoint.")
     if "size" in shown.columns:

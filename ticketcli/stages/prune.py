@@ -11,7 +11,7 @@ from torch import Tensor
 from ticketcli.criteria.selection import Request, Selection
 from ticketcli.criteria.table import CRITERIA
 from ticketcli.data.batches import Batches, in_order
-from ticketcli.data.images import Splits
+from ticketcli.data.images import Images, Splits
 from ticketcli.errors import TicketError, UsageError
 from ticketcli.events import Measured, Note
 from ticketcli.metrics.quality import Rebuild, quality
@@ -44,7 +44,7 @@ from ticketcli.training.loop import Run, learning_rate, train
 from ticketcli.training.memory import is_out_of_memory
 from ticketcli.training.recalibrate import calibration_batches, recalibrate
 from ticketcli.training.replicas import too_large
-from ticketcli.training.yields import Output, Produced, Yield
+from ticketcli.training.yields import Loaded, Output, Produced, Yield
 from ticketcli.units import Duration
 
 
@@ -82,10 +82,11 @@ class _Rounds:
     def __init__(self, job: Job[PruneConfig]) -> None:
         self.job, self.config, self.device = job, job.config, job.device
         source = job.inputs["encoder"]
-        self.about = dict(source.about)
+        self.about = _about_dense(source)
         self.data: Data = data_of(self.config.data, source.about)
         self.splits: Splits = splits_of(job, self.data, int(source.about["image_size"]), encoder=source.about)
         check_seedable(self.splits, what="prune.data", batch=self.config.batch)
+        self.measured = self._measured_images()
         self._check_placebo()
         self.model: Encoder = encoder_from(source, self.device)
         self.weights = prunable(self.model, self.config.prunable)
@@ -112,6 +113,18 @@ class _Rounds:
         """What a ticket's living weights are set back to; BatchNorm statistics and head too."""
         role = "rewind" if "rewind" in self.job.inputs else "encoder"
         return _Values(self.job.inputs[role].values, role)
+
+    def _measured_images(self) -> Images:
+        """The part of the set that masks are measured on.
+
+        Raises:
+            UsageError: the set has none.
+        """
+        if self.config.split == "validation":
+            return self.splits.validation
+        if not len(self.splits.test.labels):
+            raise UsageError("the set has no test images", where="prune.split", hint="split: validation")
+        return self.splits.test
 
     def _check_placebo(self) -> None:
         """The image that is asked for instead is another of the process's own; with one alone it would be that one.
@@ -297,8 +310,8 @@ class _Rounds:
     def _measure(self, what: str) -> Generator[Yield, None, dict[str, Any]]:
         normalization = self.splits.normalization
         rebuild = None if self.decoder is None else Rebuild(self.decoder, normalization.denormalize, self.t)
-        labelled = knows(self.splits.validation, self.about)
-        images = in_order(self.splits.validation, normalization, 256, self.device)
+        labelled = knows(self.measured, self.about)
+        images = in_order(self.measured, normalization, 256, self.device)
         return (yield from quality(self.model, images, rebuild, labelled=labelled, what=what))
 
     def _measure_unhealed(self) -> Generator[Yield, None, dict[str, Any]]:
@@ -329,6 +342,21 @@ class _Rounds:
         """The network as it was trained under the present mask."""
         found = yield from self._measure("measuring what was finetuned")
         return {"healed_before": {"sparsity": self.mask.sparsity, **found}}
+
+
+def _about_dense(source: Loaded) -> dict[str, Any]:
+    """What the network to be pruned says of itself; one that was transferred is a dense one like any other.
+
+    Raises:
+        UsageError: it was transferred as a ticket, or to a pixel-level task.
+    """
+    if source.about.get("task", "classification") != "classification" or source.mask is not None:
+        what = "a ticket" if source.mask is not None else f"a network for {source.about['task']}"
+        raise UsageError(
+            f"{source.ref} is {what}, and pruning begins with a dense classifier",
+            where="prune.encoder", hint="name a dense checkpoint, or its transfer to other classes",
+        )  # fmt: skip
+    return {name: value for name, value in source.about.items() if name not in ("task", "head")}
 
 
 def _counts(mask: Mask, n_parameters: int) -> dict[str, Any]:

@@ -24,14 +24,14 @@ REMAINING = Axis(
     is_reversed=True, ticks=_TICKS,
 )  # fmt: skip
 Series = tuple[object, ...]
-_HEALED = "Each point is the mask of a round, healed (finetuned under it), on source validation images."
+_HEALED = "Each point is the mask of a round, healed (finetuned under it), on source {part} images."
 # measure -> title, and what a point is
 _OF_ROUNDS = {
     "healed.top1": ("Top-1 on the source, healed", _HEALED),
     "unhealed.recalibrated.top1": (
         "Top-1 on the source, not healed",
         "Each point is the mask of a round on its rewound values, not finetuned, BatchNorm re-estimated; on source "
-        "validation images.",
+        "{part} images.",
     ),
     "healed.psnr": ("What is rebuilt of the source, healed", _HEALED),
 }
@@ -44,7 +44,7 @@ def results(subject: Subject, names: Names) -> Section:
         shown = grid(table)
         blocks.append(Shown(_caption(table), shown, tuple(legend(table, shown))))
         blocks += [Words(comparison(table, one)) for one in table.comparisons]
-        if table.stage != "prune":
+        if table.stage != "prune" and not table.config.at:  # a curve is drawn through what was measured
             for measure in table.measures:
                 blocks += _figure(subject, table, measure, names)
     if not blocks:
@@ -65,6 +65,7 @@ def rounds(subject: Subject, names: Names) -> Section | None:
         curves = _round_curves(subject, table.rows, measure)
         if curves:
             without = [arm.name for arm in subject.arms if all(arm.number != curve.look for curve in curves)]
+            told = told.replace("{part}", table.part)
             told += f" Without such a value: {', '.join(without)}." if without else ""
             name = names.take("rounds", *measure.name.split("."))
             blocks.append(Drawn(_drawn(subject, name, title, told, curves, [], measure)))
