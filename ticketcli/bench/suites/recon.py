@@ -1,21 +1,25 @@
 """Reconstruction steps, as the stages make them, against gradients everywhere.
 
 Ours asks for gradients only where somebody learns, multiplies BatchNorms that stand still into the convolutions before
-them; the peer does nothing of it.
+them, and keeps the memory that tensors free; the peer does nothing of it.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ticketcli.bench.apart import Apart
 from ticketcli.bench.job import BenchJob, same
-from ticketcli.bench.row import Equality, Goal, Row
+from ticketcli.bench.row import Equality, Goal, Row, Setting
 from ticketcli.bench.subjects import batch_of, network
+from ticketcli.machine import pick_device
 from ticketcli.models.decoder import build_decoder
 from ticketcli.models.folding import folded
 from ticketcli.recipe.configs import PruneConfig
@@ -24,18 +28,35 @@ from ticketcli.stages.objective import Objective
 _BATCH, _T, _HINTS = 4, 0.1, ("layer3", "layer4")
 _GOAL = Goal("cost", 0.70)
 _CLOSE = 1e-6  # relative, in float64: folding rounds otherwise, and a batch of four makes much of it
+_APART = "import sys; from ticketcli.bench.suites.recon import serve; serve(*sys.argv[1:])"
 Named = dict[str, Tensor]
 
 
 def run(job: BenchJob) -> Iterator[Row]:
     """Stage ii, where the encoder learns and the decoder is frozen; stage i, where it is the other way round."""
-    for what, pick in (("stage ii, decoder frozen", _Steps.second), ("stage i, encoder without grad", _Steps.first)):
-        steps, exact = _Steps(job, torch.float32), _Steps(job, torch.float64)
-        step = partial(pick, steps)
-        yield job.compare(
-            f"a step of {what}: {steps.size}", partial(step, True), "all gradients", partial(step, False),
-            equality=partial(_agree, partial(pick, exact)), goal=_GOAL, note="compared in float64",
-        )  # fmt: skip
+    for what, stage in (("stage ii, decoder frozen", "second"), ("stage i, encoder without grad", "first")):
+        exact = _Steps(job, torch.float64)
+        words = job.setting.scale, job.device, torch.get_num_threads(), stage
+        with Apart(_APART, *words, True) as ours, Apart(_APART, *words, False) as theirs:
+            yield job.compare(
+                f"a step of {what}: {exact.size}", ours.go, "all gradients", theirs.go,
+                equality=partial(_agree, getattr(exact, stage)), goal=_GOAL,
+                note="compared in float64, timed in fp32, each in a process of its own",
+            )  # fmt: skip
+
+
+def serve(scale: str, device: str, threads: str, stage: str, frozen: str) -> None:
+    """A step for each line of the input."""
+    torch.set_num_threads(int(threads))
+    if frozen == "True":
+        pick_device(device)  # as every command does, which has the memory kept
+    setting = Setting("", 0, {}, float(scale))
+    step = getattr(_Steps(BenchJob("recon", setting, Path(), 0.0, device=torch.device(device)), torch.float32), stage)
+    for _ in sys.stdin:
+        step(frozen == "True")
+        if device != "cpu":
+            torch.cuda.synchronize()
+        print("done", flush=True)
 
 
 class _Steps:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import partial
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ticketcli.bench.apart import Apart
 from ticketcli.bench.job import BenchJob, same
 from ticketcli.bench.row import Equality, Goal, Row
 from ticketcli.data.batches import Batches
@@ -76,32 +74,12 @@ def _memory(job: BenchJob) -> Iterator[Row]:
     """The same plain loop in two processes, of which one keeps the memory that its tensors free."""
     arch, side, batch = _NETS[0]
     steps = job.sized(_STEPS, at_least=3)
-    words = [arch, str(side), str(job.sized(2 * batch, at_least=4)), str(steps)]
-    with _Apart([*words, "keep"]) as ours, _Apart([*words, "plain"]) as theirs:
+    words = arch, side, job.sized(2 * batch, at_least=4), steps
+    with Apart(_STEPS_APART, *words, "keep") as ours, Apart(_STEPS_APART, *words, "plain") as theirs:
         yield job.compare(
             f"{steps} plain steps of {arch}, batch {words[2]}, freed memory kept", ours.go, "memory as glibc has it",
             theirs.go, equality=lambda: same("weights", ours.go() == theirs.go(), "by their digest"),
         )  # fmt: skip
-
-
-class _Apart:
-    """A process that takes steps when it is asked to, and answers with the digest of its weights."""
-
-    def __init__(self, words: list[str]) -> None:
-        command = [sys.executable, "-c", _STEPS_APART, *words]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def go(self) -> str:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        print("go", file=self.process.stdin, flush=True)
-        return self.process.stdout.readline()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.process.communicate()  # its input ends, and so does it
 
 
 def _ours(model: nn.Module, feed: Batches, config: PretrainConfig, steps: int) -> None:
