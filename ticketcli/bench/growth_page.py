@@ -44,6 +44,12 @@ def fit_in_words(growth: Growth) -> str:
     return f"fitted: {growth.fixed:.3g} s + {growth.each:.3g} s x n^{growth.exponent:.2f}"
 
 
+def _short(growth: Growth) -> str:
+    """For a legend: the first words of the work, what n counts, and the exponent."""
+    power = "" if growth.exponent is None else f" (n^{growth.exponent:.2f})"
+    return f"{growth.work.partition(',')[0]}: {growth.unit}{power}"
+
+
 def figure_of(found: Sequence[Growth], where: Setting) -> Figure:
     """All works in one chart: how many times the cost of the first size, by how many times its work; both logarithmic.
 
@@ -53,12 +59,13 @@ def figure_of(found: Sequence[Growth], where: Setting) -> Figure:
     for place, growth in enumerate(found):
         first = growth.points[0]
         points = tuple(Point(point.n / first.n, point.seconds / first.seconds) for point in growth.points)
-        curves.append(Curve(f"{growth.work}: {fit_in_words(growth).removeprefix('fitted: ')}", points, place))
+        curves.append(Curve(_short(growth), points, place))
     most = max(point.x for curve in curves for point in curve.points)
     line = Curve("as the work", (Point(1, 1), Point(most, most)), len(curves), is_control=True, is_thin=True)
     times = "{:g}x".format
     across = Axis("work, times the first size", times, is_log=True)
-    chart = Chart(across, Axis("seconds, times the first size", times, is_log=True), (*curves, line))
+    up = Axis("seconds, times the first size", times, is_log=True)
+    chart = Chart(across, up, (*curves, line), sets_apart=False)
     return Figure(
         "growth", "Cost as the work grows", "Each point is a size; n counts weights, rounds, tickets or processes.",
         (("Command", "ticket bench --growth"), ("Machine", where.machine), ("Threads", str(where.threads))), chart,

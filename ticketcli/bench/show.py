@@ -93,4 +93,6 @@ def _amount(value: float | None, row: Row) -> str:
 
 
 def _number(value: float) -> str:
+    if value < 0.02:
+        return f"{value:.2g}"
     return f"{value:.3f}" if value < 2 else f"{value:.1f}"
