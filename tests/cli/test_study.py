@@ -39,6 +39,7 @@ def test_the_seeds_of_the_pilot_are_in_no_analysis():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1600)
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_the_study_is_reproduced_small_in_minutes_and_continues(tmp_path):
     command = [
