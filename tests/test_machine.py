@@ -1,5 +1,8 @@
 """The machine: what `precision: auto` stands for on it, and the peak of its memory."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +29,25 @@ def test_what_is_said_is_not_settled(monkeypatch):
     monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
     for config in (PruneConfig(), PruneConfig(precision="bf16"), RewindConfig()):
         assert settled(config, CPU, before="fp32") is config
+
+
+KEPT = """
+import torch
+from ticketcli.machine import forget_peaks, keep_freed_memory, peak_memory
+cpu = torch.device("cpu")
+keep_freed_memory()
+forget_peaks(cpu)
+before = peak_memory()
+torch.ones(100_000_000)
+forget_peaks(cpu)
+print(peak_memory() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts peaks of a system that can forget them")
+def test_memory_that_is_kept_does_not_count_for_the_next_unit():
+    done = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 100_000_000
 
 
 def test_a_peak_is_counted_from_where_the_one_before_was_forgotten():

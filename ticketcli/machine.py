@@ -113,7 +113,9 @@ def _natural_precision(device: torch.device) -> str:
 
 
 def forget_peaks(device: torch.device) -> None:
-    """Let the peaks of memory be counted from here on, where the system can do so."""
+    """Let the peaks of memory be counted from here on, where the system can do so; what is kept and free goes back."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     if device.type == "cuda":
