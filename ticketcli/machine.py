@@ -54,7 +54,7 @@ def keep_freed_memory() -> None:
     """Have the process keep what tensors free, for the next ones, instead of handing it back and asking anew.
 
     The system fills each page that it hands out with zeros, in every step again, which `ticket bench step` measures.
-    The peak of memory is the same. Only glibc can be asked; elsewhere nothing happens.
+    The peak of memory was about the same where it was looked at. Only glibc can be asked; elsewhere nothing happens.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
