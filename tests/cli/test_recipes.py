@@ -60,7 +60,7 @@ def test_several_recipes_are_validated_at_once_and_all_mistakes_of_all_are_shown
     bad = write(tmp_path / "bad.yaml", BAD)
     result = ticket("validate", "demo", bad, "nothing")
     assert result.code == 2
-    assert result.out == "demo: 39 steps, good\n"
+    assert result.out == "demo: 42 steps, good\n"
     assert f"error: {bad}: unknown stage 'pretain'" in result.err
     assert f"error: {bad}: unknown key 'fractoin'" in result.err
     assert "error: nothing: no recipe 'nothing'" in result.err
@@ -69,7 +69,7 @@ def test_several_recipes_are_validated_at_once_and_all_mistakes_of_all_are_shown
 def test_what_was_found_is_told_as_json_too(tmp_path):
     result = ticket("validate", "demo", write(tmp_path / "bad.yaml", BAD), "--json")
     good, bad = json.loads(result.out)["recipes"]
-    assert (good["good"], good["steps"]) == (True, 39)
+    assert (good["good"], good["steps"]) == (True, 42)
     assert (bad["good"], len(bad["errors"])) == (False, 2)
 
 

@@ -73,7 +73,7 @@ def test_several_tables_have_names():
         ("{table: ours, at: [80]}", "a sparsity is a share"),
         ("{table: target, row: arm}", "unknown key 'row'"),
         ("{tables: {a: {table: targt}}}", "no step 'targt'"),
-        ("{tables: {a: target}}", "a table is a mapping"),
+        ("{tables: {a: target}}", "not a mapping"),
         ("{tables: {}}", "no table in it"),
         ("{tables: {a: {table: target}}, table: target}", "tables: and other keys"),
     ],

@@ -91,6 +91,28 @@ class Config(BaseModel):
             raise UsageErrors(_translate(cls, item, where) for item in error.errors()) from None
 
     @classmethod
+    def parse_each(cls, several: Mapping[Any, Any], *, where: str, example: str) -> dict[str, Self]:
+        """Configs by name, from a mapping of mappings.
+
+        Raises:
+            UsageErrors: everything that is wrong with all of them; `example` is the hint where one is no mapping.
+        """
+        errors: list[UsageError] = []
+        found: dict[str, Self] = {}
+        for name, values in several.items():
+            place = f"{where}.{name}"
+            if not isinstance(values, dict):
+                errors.append(UsageError("not a mapping", where=place, hint=example))
+                continue
+            try:
+                found[str(name)] = cls.parse(values, where=place)
+            except UsageErrors as all_of_one:
+                errors.extend(all_of_one.errors)
+        if errors:
+            raise UsageErrors(errors)
+        return found
+
+    @classmethod
     def keys(cls) -> list[str]:
         """The names by which recipes and flags call the fields."""
         return [field.alias or name for name, field in cls.model_fields.items()]

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ticketcli.errors import UsageError, UsageErrors, did_you_mean
+from ticketcli.errors import UsageError, did_you_mean
 from ticketcli.recipe.config import Config, Names
 from ticketcli.recipe.for_each import Variables
 from ticketcli.recipe.tables import METRICS, REPLICATE, OneOrMore
@@ -95,21 +95,7 @@ def parse_contrasts(raw: object) -> dict[str, ContrastConfig]:
     """
     if not isinstance(raw, dict) or not raw:
         raise UsageError("contrasts is a mapping", where="report.contrasts", hint="{NAME: {of: STEP, ...}}")
-    errors: list[UsageError] = []
-    found = {}
-    for name, one in raw.items():
-        where = f"report.contrasts.{name}"
-        try:
-            if not isinstance(one, dict):
-                raise UsageError("a contrast is a mapping", where=where, hint="{of: STEP, plus: ours/7, less: imp/7}")
-            found[str(name)] = ContrastConfig.parse(one, where=where)
-        except UsageErrors as several:
-            errors.extend(several.errors)
-        except UsageError as single:
-            errors.append(single)
-    if errors:
-        raise UsageErrors(errors)
-    return found
+    return ContrastConfig.parse_each(raw, where="report.contrasts", example="{of: STEP, plus: ours/7, less: imp/7}")
 
 
 def check_contrasts(

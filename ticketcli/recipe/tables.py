@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from ticketcli.errors import UsageError, UsageErrors, did_you_mean
+from ticketcli.errors import UsageError, did_you_mean
 from ticketcli.recipe.config import Config, Names
 from ticketcli.recipe.for_each import Label, Variables
 
@@ -91,21 +91,7 @@ def parse_tables(raw: object) -> dict[str, TableConfig]:
     if len(raw) > 1 or not isinstance(several, dict) or not several:
         raise UsageError("report has tables: and other keys, or no table in it", where="report",
                          hint="report: {tables: {first: {table: STEP}, second: {table: STEP}}}")  # fmt: skip
-    errors: list[UsageError] = []
-    tables = {}
-    for name, one in several.items():
-        where = f"report.tables.{name}"
-        try:
-            if not isinstance(one, dict):
-                raise UsageError("a table is a mapping", where=where, hint="{table: STEP}")
-            tables[str(name)] = TableConfig.parse(one, where=where)
-        except UsageErrors as found:
-            errors.extend(found.errors)
-        except UsageError as found:
-            errors.append(found)
-    if errors:
-        raise UsageErrors(errors)
-    return tables
+    return TableConfig.parse_each(several, where="report.tables", example="{table: STEP}")
 
 
 def where_of(name: str) -> str:
