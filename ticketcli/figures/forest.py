@@ -46,10 +46,13 @@ class Forest:
         across = scale(self.axis, values, 14, WIDTH - 14)
         bottom = 8 + _ROW * len(self.lines)
         zero = across(0.0)
-        parts = [element("line", x1=zero, y1=4.0, x2=zero, y2=bottom, class_="reference", stroke=INK["ink"][0],
-                         stroke_width=1.4, stroke_dasharray="7 4")]  # fmt: skip
+        parts = []
         for number, line in enumerate(self.lines):
-            parts.extend(_drawn(line, 8 + number * _ROW, across))
+            top = 8 + number * _ROW
+            # The line of no difference leaves room for the names.
+            parts.append(element("line", x1=zero, y1=top + 20, x2=zero, y2=top + _ROW, class_="reference",
+                                 stroke=INK["ink"][0], stroke_width=1.4, stroke_dasharray="7 4"))  # fmt: skip
+            parts.extend(_drawn(line, top, across))
         parts.append(element("line", x1=14, y1=bottom, x2=WIDTH - 14, y2=bottom, class_="axis", stroke=INK["rule"][0]))
         before = -1e9
         for value in across.ticks(7):
