@@ -15,10 +15,10 @@ from ticketcli.recipe.configs import (
     EvaluateConfig,
     ImportConfig,
     PretrainConfig,
-    PruneConfig,
     RewindConfig,
     TrainDecoderConfig,
 )
+from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.recipe.transfer_config import TransferConfig
 
 
@@ -91,7 +91,7 @@ def _prune_units(config: PruneConfig) -> tuple[Unit, ...]:
     if config.schedule == "gmp":
         return (Unit("gmp", ("healed",)),)
     n = config.n_rounds
-    later = frozenset({"rounds", "heal"})
+    later = frozenset({"heal"} if config.rounds_share_an_aim else {"rounds", "heal"})
     rounds = tuple(
         Unit(
             round_name(number), (str(number),), later | (frozenset({"to_sparsity"}) if number < n else frozenset()),

@@ -21,7 +21,8 @@ from ticketcli.models.decoder import Decoder
 from ticketcli.models.encoder import Encoder
 from ticketcli.models.folding import folded
 from ticketcli.models.freezing import freeze_untapped
-from ticketcli.recipe.configs import Data, PruneConfig
+from ticketcli.recipe.configs import Data
+from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.stage import Unit, round_name
 from ticketcli.stages.job import (
     Job,
