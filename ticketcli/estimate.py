@@ -142,7 +142,7 @@ class _Measurements:
         times = [started]
         with closing(runner_of(step.spec)(job)) as events:
             for event in events:
-                if isinstance(event, Progress):  # a step of training; pauses are of measurements
+                if isinstance(event, Progress) and event.batch:  # a step of training; pauses are of measurements
                     times.append(time.perf_counter())
                 elif isinstance(event, Produced):
                     outputs |= {output.name: _loaded(output, job) for output in event.outputs}

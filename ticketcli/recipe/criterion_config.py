@@ -17,7 +17,8 @@ from ticketcli.units import parse_bytes
 
 CALIBRATED = ("lobs", "lobs_refit", "obc", "sparsegpt", "wanda", "obd", "apoz")  # they look at the layers' inputs
 INVERTING = ("lobs", "lobs_refit", "obc", "sparsegpt")  # they need an inverse, and adjust the weights that stay
-PREDICTING = (*INVERTING, "obd")  # they know beforehand what error a removal makes
+PREDICTING = (*INVERTING, "wanda", "obd")  # they know beforehand what error a removal makes
+PATTERNED = ("lobs", "lobs_refit", "sparsegpt", "wanda", "obd", "apoz")
 _PATTERN = re.compile(r"(\d{1,4}):(\d{1,4})")
 _WEIGHT = ".weight"
 
@@ -190,7 +191,7 @@ class Selecting(Training):
         if self.is_calibrated and self.schedule == "gmp":
             raise ValueError(f"{self.criterion} looks at images between trainings; schedule lth or one-shot")
         uses: dict[str, tuple[str, ...]] = {
-            "epsilon": PREDICTING, "pattern": CALIBRATED, "compensate": INVERTING, "calibrate": CALIBRATED,
+            "epsilon": PREDICTING, "pattern": PATTERNED, "compensate": INVERTING, "calibrate": CALIBRATED,
             "positions": CALIBRATED, "damping": INVERTING,
         }  # fmt: skip
         for name, criteria in uses.items():
