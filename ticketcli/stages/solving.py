@@ -1,4 +1,4 @@
-"""Criteria that judge by layer: the calibration pass, then a layer at a time; a stop between two of either is no loss."""
+"""Criteria that judge by layer: the calibration pass, then layer after layer; a stop between two loses nothing."""
 
 from __future__ import annotations
 
@@ -200,9 +200,8 @@ class Solving:
     @property
     def after(self) -> Mask:
         """The mask that is left."""
-        return Mask({
-            name: as_array(self.pruned[name].mask) if name in self.pruned else array for name, array in self.mask.items()
-        })  # fmt: skip
+        found = {name: as_array(one.mask) for name, one in self.pruned.items()}
+        return Mask({**self.mask, **found})
 
     @property
     def n_images(self) -> int:
@@ -220,7 +219,7 @@ class Solving:
 
     @torch.no_grad()
     def adjust(self) -> None:
-        """Give the model the new weights; what the means lose goes into the bias, or the BatchNorm that reads the layer.
+        """Give the model the new weights; what means lose goes into the bias, or the BatchNorm that reads the layer.
 
         A running mean less the change gives what a bias plus the change would: nothing else of the network reads it.
         """
