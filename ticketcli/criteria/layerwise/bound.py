@@ -9,7 +9,7 @@ trained, and, where positions were sampled, as exact as the sample. Errors that 
 pruned before do not belong here.
 
 Source: Dong et al., theorem 3.2 with the index of equation 10 put right, ``sum_h root(E_h) prod_(k > h) ||W_k||``; the
-paper has Frobenius norms, spectral ones are as valid and tighter. Convolutions, pools and branches are not in the paper.
+paper has Frobenius norms, spectral ones are as valid and tighter. Convolutions, pools and branches are not in it.
 """
 
 from __future__ import annotations
