@@ -18,8 +18,8 @@ from ticketcli.machine import environment, pick_device
 from ticketcli.models.zoo import Published
 from ticketcli.recipe.configs import ImportConfig
 from ticketcli.stages import import_weights
-from ticketcli.stages.job import Job
 from ticketcli.stages.choosing import select
+from ticketcli.stages.job import Job
 from ticketcli.stages.pruned_network import PrunedNetwork
 from ticketcli.tensors import ranks
 from ticketcli.training.loop import train

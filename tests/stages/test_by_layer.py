@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from tests.stages.small_job import encoder_input, prune_job, run_prune
-from ticketcli.errors import MismatchError, UsageError, UsageErrors
+from ticketcli.errors import UsageError, UsageErrors
 from ticketcli.events import Note, Pause, Progress
-from ticketcli.models.architectures import build_encoder
 from ticketcli.stages.prune import prune
 from ticketcli.stages.solving import STATE
-from ticketcli.tensors.files import load_into, read_state, write_state
+from ticketcli.tensors.files import read_state, write_state
 from ticketcli.training import recalibrate
 from ticketcli.training.yields import Produced, Snapshot
 
@@ -81,7 +80,9 @@ def test_without_a_rewind_the_compensated_weights_go_on():
     assert made["1"].mask == plain["1"].mask
     name = "layer1.0.conv1.weight"
     assert not torch.equal(made["1"].values[name], plain["1"].values[name])
-    assert not torch.equal(made["1"].values["layer1.0.bn1.running_mean"], plain["1"].values["layer1.0.bn1.running_mean"])
+    assert not torch.equal(
+        made["1"].values["layer1.0.bn1.running_mean"], plain["1"].values["layer1.0.bn1.running_mean"]
+    )
     other = "layer3.0.conv1.weight"
     assert torch.equal(made["1"].values[other], plain["1"].values[other]), "layers that are left out stay as they are"
 
@@ -154,7 +155,9 @@ def test_layers_that_take_turns_come_to_the_same(batches_of_16):
                 "finetune": "1it"}  # fmt: skip
     together = list(prune(prune_job(**settings)))
     apart = list(prune(prune_job(**settings, calib_memory="3MB")))
-    passes = [sum(isinstance(one, Progress) and "calibrating" in one.what for one in events) for events in (together, apart)]
+    passes = [
+        sum(isinstance(one, Progress) and "calibrating" in one.what for one in events) for events in (together, apart)
+    ]
     assert passes[1] > passes[0] == 3, passes
     one, other = (next(event for event in events if isinstance(event, Produced)) for events in (together, apart))
     assert_same(other.outputs[0], one.outputs[0])
@@ -163,7 +166,8 @@ def test_layers_that_take_turns_come_to_the_same(batches_of_16):
 
 def interrupted(settings, at, path):
     """What a job makes that was cut at the `at`-th moment at which it may be saved, and went on from there; and whether
-    a criterion was at work."""
+    a criterion was at work.
+    """
     taken = 0
     for event in prune(prune_job(**settings)):
         taken += isinstance(event, Snapshot)
@@ -214,7 +218,9 @@ def test_what_was_finetuned_and_calibrated_is_not_done_again_after_a_stop(tmp_pa
 
 
 def test_the_report_says_of_each_layer_what_it_lost_and_of_the_output_what_it_may_and_does(batches_of_16):
-    metrics = produced(**{**SMALL, "rounds": 1, "sparsities": {"layer1.0.conv1": 0.5, "layer2.0.conv2": 0.3}})["round-01"].metrics
+    metrics = produced(**{**SMALL, "rounds": 1, "sparsities": {"layer1.0.conv1": 0.5, "layer2.0.conv2": 0.3}})[
+        "round-01"
+    ].metrics
     assert list(metrics["layers"]) == ["layer1.0.conv1", "layer2.0.conv2"]
     for one in metrics["layers"].values():
         assert 0 < one["error"] < one["masked"]
@@ -249,6 +255,13 @@ def test_an_unknown_layer_is_answered_with_the_one_that_was_meant():
 
 
 def test_a_layer_in_which_nothing_is_left_is_told():
-    settings = {"criterion": "obd", "schedule": "one-shot", "loss": "cls", "heal": "0ep", "calibrate": 20, "epsilon": 0.3}
+    settings = {
+        "criterion": "obd",
+        "schedule": "one-shot",
+        "loss": "cls",
+        "heal": "0ep",
+        "calibrate": 20,
+        "epsilon": 0.3,
+    }
     notes = [event.text for event in prune(prune_job(**settings)) if isinstance(event, Note)]
     assert any("nothing is left of layer" in text for text in notes), notes

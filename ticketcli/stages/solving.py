@@ -66,7 +66,7 @@ class Solving:
     _steps: int = 0
 
     def __post_init__(self) -> None:
-        self.layers: dict[str, Layer] = layers_of(self.model, list(self.mask))
+        self.layers: dict[str, Layer] = layers_of(self.model, self.mask)
         self.norms = norms(self.model)
 
     def load(self, state: State) -> None:
@@ -211,9 +211,9 @@ class Solving:
     def reports(self) -> dict[str, dict[str, Any]]:
         """Layer -> what there is to say of it, for JSON."""
         found = {}
-        for name, one in self.pruned.items():
+        for place, name in enumerate(name for name in self.layers if name in self.pruned):
             layer = name.removesuffix(".weight")
-            found[layer] = {**one.report.as_dict(), "masked": self.masked[name]}
+            found[layer] = {**self.pruned[name].report.as_dict(), "place": place, "masked": self.masked[name]}
             found[layer] |= {"bound": self.bounds[layer]} if layer in self.bounds else {}
         return found
 

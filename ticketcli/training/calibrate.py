@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,13 +18,14 @@ Layer = nn.Conv2d | nn.Linear
 Batches = Series[tuple[Tensor, Tensor]]
 
 
-def layers_of(model: nn.Module, weights: Sequence[str]) -> dict[str, Layer]:
-    """Weight's name -> the layer that it is of."""
+def layers_of(model: nn.Module, weights: Collection[str]) -> dict[str, Layer]:
+    """Weight's name -> the layer that it is of, in the network's order."""
     found: dict[str, Layer] = {}
-    for name in weights:
-        part = model.get_submodule(name.removesuffix(".weight"))
-        assert isinstance(part, nn.Conv2d | nn.Linear)
-        found[name] = part
+    for layer, part in model.named_modules():
+        name = f"{layer}.weight"
+        if name in weights:
+            assert isinstance(part, nn.Conv2d | nn.Linear)
+            found[name] = part
     return found
 
 
