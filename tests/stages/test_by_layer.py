@@ -8,9 +8,11 @@ import torch
 from tests.stages.small_job import encoder_input, prune_job, run_prune
 from ticketcli.errors import UsageError, UsageErrors
 from ticketcli.events import Note, Pause, Progress
+from ticketcli.models.architectures import build_encoder
 from ticketcli.stages.prune import prune
+from ticketcli.stages.pruned_network import PrunedNetwork
 from ticketcli.stages.solving import STATE
-from ticketcli.tensors.files import read_state, write_state
+from ticketcli.tensors.files import load_into, read_state, write_state
 from ticketcli.training import recalibrate
 from ticketcli.training.yields import Produced, Snapshot
 
@@ -265,3 +267,27 @@ def test_a_layer_in_which_nothing_is_left_is_told():
     }
     notes = [event.text for event in prune(prune_job(**settings)) if isinstance(event, Note)]
     assert any("nothing is left of layer" in text for text in notes), notes
+
+
+def before_norm(values, images):
+    """What the first BatchNorm of a block reads, less its running mean, on average: [C]."""
+    model, found = build_encoder("resnet_small", n_classes=3, seed=0).eval(), []
+    load_into(model, values, where="the test")
+    norm = model.layer1[0].bn1
+    norm.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0]))
+    with torch.no_grad():
+        model(images)
+    return found[0].mean(dim=(0, 2, 3)) - norm.running_mean
+
+
+def test_what_the_means_lose_is_taken_off_the_batchnorm_that_reads_the_layer(trained):
+    """So that on the calibration images it reads the same as before, on average, and exactly."""
+    settings = {**COMPENSATED, "rewind": "none", "finetune": "0ep", "rounds": 1, "sparsities": {"layer1.0.conv1": 0.8},
+                "calibrate": 60, "positions": 0, "inputs": {"encoder": trained}}  # fmt: skip
+    made = outputs(**settings)["1"].values
+    network = PrunedNetwork(prune_job(**settings))
+    ((images, _),) = recalibrate.calibration_batches(network.splits, 60, torch.device("cpu"))
+    before, after = before_norm(trained.values, images), before_norm(made, images)
+    shifted = before_norm({**made, "layer1.0.bn1.running_mean": trained.values["layer1.0.bn1.running_mean"]}, images)
+    torch.testing.assert_close(after, before, rtol=0, atol=2e-5)
+    assert (shifted - before).abs().max() > 0.01

@@ -11,7 +11,7 @@ from ticketcli.report.render import table
 
 Layer = Mapping[str, Any]
 LEGEND = (
-    "error: mean squared change of what the layer gives, with the weights that were found; masked: with those as they were.",
+    "error: mean squared change of what the layer gives, with the weights that were found; masked: with the old ones.",
     "relative: the error over the mean square of what the layer gave. damping: a share of the inputs' mean square.",
     "columns: images times positions that were looked at. inputs: of one output; dead: those that never vary.",
     "bound: how far the layer's output can be off, an image, with all that changes before it.",
