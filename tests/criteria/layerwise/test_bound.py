@@ -217,3 +217,36 @@ def test_the_network_is_left_in_its_mode():
     error_bound(model, {}, torch.ones(2, 3, 5, 5).double(), norm="frobenius")
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_behind_a_batchnorm_of_one_channel_the_bound_is_the_error():
+    model = drawn(nn.Sequential(nn.Conv2d(3, 1, 3, bias=False), nn.BatchNorm2d(1)), 1)
+    model[1].weight.data.fill_(40.0)
+    assert require_bounded(model, images(5, 3, 6, 6)) == pytest.approx(1.0, rel=1e-9)
+
+
+class Twins(nn.Module):
+    """The same convolution twice, added up."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = nn.Conv2d(3, 4, 3, bias=False), nn.Conv2d(3, 4, 3, bias=False)
+
+    def forward(self, x):
+        return self.one(x) + self.other(x)
+
+
+def test_of_equal_branches_the_bound_is_the_error():
+    model = drawn(Twins())
+    model.other.weight.data.copy_(model.one.weight.data)
+    assert require_bounded(model, images(5, 3, 6, 6)) == pytest.approx(1.0, rel=1e-9)
+
+
+def test_where_all_taps_agree_patches_lengthen_by_nearly_all_of_their_gain():
+    model = drawn(nn.Sequential(nn.Conv2d(2, 1, 1, bias=False), nn.Conv2d(1, 1, 3, bias=False)))
+    x = torch.ones(1, 2, 60, 60).double()
+    reports, _ = pruned_in_place(nn.Sequential(model[0]), x, share=0.5, method="magnitude")
+    model[1].weight.data.fill_(1.0)
+    bound = error_bound(model, reports, x, norm="spectral")["output"]
+    actual = 9 * reports["0"].root * 58  # a constant difference over 58 x 58 positions
+    assert actual <= bound <= 1.05 * actual

@@ -240,3 +240,26 @@ def test_values_that_are_no_numbers_are_refused(rows):
         Gram(gram.second, gram.mean, 0, 1)
     with pytest.raises(MismatchError, match="the moments of 1 x 12 inputs"):
         prune_layer(weights(6, 11), gram, **how)
+
+
+def test_above_the_limit_what_is_gone_is_removed_again_at_the_end(rows, monkeypatch):
+    monkeypatch.setattr(inverse_file, "SUPPORT_LIMIT", 0)
+    alive, gram = half_alive(), gram_of(rows)
+    weight = weights(6, 12) * alive
+    found = prune_layer(weight, gram, method="lobs", kept=20, alive=alive, centre=False, damping=0.0)
+    inverse = torch.linalg.inv(gram.second[0])
+    scores = weight.square() / inverse.diagonal()
+    moved = weight.clone()
+    for row in range(6):
+        falls = sorted((alive & ~found.mask)[row].nonzero()[:, 0].tolist(), key=lambda place: float(scores[row, place]))
+        for place in falls + (~alive)[row].nonzero()[:, 0].tolist():
+            moved[row] -= moved[row, place] / inverse[place, place] * inverse[:, place]
+    assert torch.allclose(found.weight, torch.where(found.mask, moved, 0.0), rtol=0, atol=1e-11)
+
+
+def test_dead_inputs_need_no_damping():
+    rows = columns(300, 10)
+    rows[:, 4] = 0.0
+    assert (
+        prune_layer(weights(4, 10), gram_of(rows), method="lobs", kept=9, centre=False, damping=0.0).report.damping == 0
+    )
