@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ticketcli.criteria.by_layer import shared_out
+from ticketcli.criteria.layerwise.gram import Gram
 from ticketcli.criteria.selection import Request, leave
 from ticketcli.criteria.table import CRITERIA
 from ticketcli.recipe.criterion_config import CALIBRATED, INVERTING, Selecting
@@ -53,3 +54,17 @@ def test_the_table_has_every_criterion_of_the_settings_and_agrees_on_what_it_doe
     assert set(CRITERIA) == set(names)
     assert [name for name in names if hasattr(CRITERIA[name], "adjusts")] == list(CALIBRATED)
     assert [name for name in CALIBRATED if CRITERIA[name].adjusts] == list(INVERTING)
+
+
+@pytest.mark.parametrize("criterion", CALIBRATED)
+def test_scores_of_layers_do_not_depend_on_the_size_of_what_goes_in(criterion):
+    draw = torch.Generator().manual_seed(1)
+    weight, inputs = torch.randn(6, 5, generator=draw), torch.randn(400, 5, generator=draw, dtype=torch.float64) + 1
+    alive, found = np.ones((6, 5), dtype=bool), []
+    for size in (1.0, 100.0):
+        scaled = inputs * size
+        gram = Gram((scaled.T @ scaled / 400)[None], scaled.mean(dim=0)[None], 400, 1)
+        found.append(CRITERIA[criterion].scores(weight, gram, alive, centre=False, damping=None, seed=0))
+    torch.testing.assert_close(found[1], found[0])
+    assert found[0].dtype == torch.float32
+    assert 1e-4 < float(found[0].square().sum()) < 30, "relative to what the layer gives"
