@@ -9,6 +9,7 @@ from tests.stages.small_job import encoder_input, prune_job, run_prune
 from ticketcli.errors import UsageError, UsageErrors
 from ticketcli.events import Note, Pause, Progress
 from ticketcli.models.architectures import build_encoder
+from ticketcli.stages import solving
 from ticketcli.stages.prune import prune
 from ticketcli.stages.pruned_network import PrunedNetwork
 from ticketcli.stages.solving import STATE
@@ -201,13 +202,13 @@ def test_cut_at_any_moment_of_calibrating_and_solving_and_resumed_it_ends_in_the
     events = list(prune(prune_job(**settings)))
     straight = next(event for event in events if isinstance(event, Produced))
     moments = sum(isinstance(event, Snapshot) for event in events)
-    solving = 0
+    n_solving = 0
     for at in range(1, moments + 1) if moments < 20 else [*range(1, moments, 5), moments]:
         found, was_solving, _ = interrupted(settings, at, tmp_path / f"state-{at}")
-        solving += was_solving
+        n_solving += was_solving
         assert_same(found["round-01"].outputs[0], straight.outputs[0])
         assert found["round-01"].metrics == straight.metrics, at
-    assert solving > 3
+    assert n_solving > 3
 
 
 def test_what_was_finetuned_and_calibrated_is_not_done_again_after_a_stop(tmp_path, batches_of_16):
@@ -217,6 +218,18 @@ def test_what_was_finetuned_and_calibrated_is_not_done_again_after_a_stop(tmp_pa
     assert was_solving
     assert done == [("round 1/1, calibrating 1 of 11 layers", 4), ("round 1/1, solving", 1)]
     assert not [event for event in events if isinstance(event, Pause) and event.what == "measuring what was finetuned"]
+
+
+def test_moments_too_large_to_be_saved_are_gathered_again(tmp_path, batches_of_16, monkeypatch):
+    monkeypatch.setattr(solving, "_MOST_SAVED", 1000)
+    settings = {**SMALL, "rounds": 1, "sparsities": {"layer1.0.conv1": 0.5}}
+    straight = next(event for event in prune(prune_job(**settings)) if isinstance(event, Produced))
+    for at in (2 + 3, 2 + 5):
+        found, was_solving, events = interrupted(settings, at, tmp_path / "state")
+        done = [event.done for event in events if isinstance(event, Progress) and "calibrating" in event.what]
+        assert (was_solving, done) == (True, [1, 2, 3, 4] if at < 7 else [])
+        assert_same(found["round-01"].outputs[0], straight.outputs[0])
+        assert found["round-01"].metrics == straight.metrics
 
 
 def test_the_report_says_of_each_layer_what_it_lost_and_of_the_output_what_it_may_and_does(batches_of_16):

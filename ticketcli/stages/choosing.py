@@ -91,7 +91,7 @@ def select(network: PrunedNetwork, mask: Mask, number: int) -> Mask:
 def choose(
     network: PrunedNetwork, number: int, metrics: Mapping[str, Any], resume: State | None
 ) -> Generator[Yield, None, Chosen]:
-    """What round `number` leaves of the network as it was finetuned; the network has any values afterwards.
+    """What round `number` leaves of the network as it was finetuned; the network is as it was afterwards.
 
     Args:
         network: finetuned, under its mask.

@@ -132,10 +132,12 @@ class PrunedNetwork:
     def describe(self) -> str:
         """What is done to it, in a line."""
         config = self.config
+        looks = f" by {min(config.calibrate, len(self.splits.train.labels)):,} images" if config.is_calibrated else ""
+        looks += ", compensated" if config.compensate else ""
         values = "one training, never rewound" if config.schedule == "gmp" else f"rewind {config.rewind}"
         return (
             f"{config.schedule}, {self.mask.total:,} of {parameters(self.model):,} weights prunable, "
-            f"{config.criterion}, {self.objective.describe()}, {values}, "
+            f"{config.criterion}{looks}, {self.objective.describe()}, {values}, "
             f"{len(self.splits.train.labels)} training images"
         )
 

@@ -25,6 +25,7 @@ from ticketcli.training.calibrate import Batches, Layer, Moments, groups_of, lay
 from ticketcli.training.yields import Snapshot, State
 
 Found = TypeVar("Found")
+_MOST_SAVED = 10**9  # bytes of moments; of more, the pass that makes them is quicker than what is written every minute
 STATE = "solving"  # what a saved state calls this part of a unit
 
 
@@ -34,7 +35,8 @@ class Solving:
 
     Layers whose moments do not fit into `calib_memory` together take turns, each with a pass of its own; one ranking
     over all layers then takes two passes. Moments are sums over the same batches in the same order, so that this
-    changes no result.
+    changes no result. A saved state holds what was finetuned, the layers that are solved, and the moments unless they
+    are very large: then the pass under way begins anew.
 
     Attributes:
         what: for people, such as "round 1/2".
@@ -148,6 +150,7 @@ class Solving:
         yield Snapshot(self._capture)
 
     def _capture(self) -> State:
+        moments = self._moments if self._moments is not None and self._moments.n_bytes <= _MOST_SAVED else None
         return {
             **self.base,
             "iteration": self.base["iteration"] + self._steps,
@@ -157,7 +160,7 @@ class Solving:
                 "scores": dict(self._scores),
                 "pruned": {name: _packed(one) for name, one in self.pruned.items()},
                 "masked": dict(self.masked),
-                "moments": None if self._moments is None else self._moments.state(),
+                "moments": None if moments is None else moments.state(),
             },
         }
 

@@ -61,6 +61,11 @@ class Moments:
             for name, layer in self.layers.items()
         }
 
+    @property
+    def n_bytes(self) -> int:
+        """What they hold."""
+        return sum(map(gram_bytes, self.layers.values()))
+
     def gram(self, name: str) -> Gram:
         """Of one layer, when all batches are in."""
         return self._sums[name].finalize()
