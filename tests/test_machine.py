@@ -9,7 +9,8 @@ import torch
 
 from ticketcli import machine
 from ticketcli.machine import forget_peaks, peak_gpu_memory, peak_memory, settled
-from ticketcli.recipe.configs import PruneConfig, RewindConfig
+from ticketcli.recipe.configs import RewindConfig
+from ticketcli.recipe.prune_config import PruneConfig
 
 CPU = torch.device("cpu")
 

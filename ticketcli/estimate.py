@@ -24,7 +24,8 @@ from ticketcli.machine import peak_gpu_memory, peak_memory, pick_device, settled
 from ticketcli.orders import Options
 from ticketcli.plan import Step
 from ticketcli.recipe.computing import StageConfig
-from ticketcli.recipe.configs import ImportConfig, PretrainConfig, PruneConfig, Training
+from ticketcli.recipe.configs import ImportConfig, PretrainConfig, Training
+from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.stages.job import Job, data_of, runner_of, splits_of
 from ticketcli.store.codec import pack
@@ -141,7 +142,7 @@ class _Measurements:
         times = [started]
         with closing(runner_of(step.spec)(job)) as events:
             for event in events:
-                if isinstance(event, Progress):  # a step of training; pauses are of measurements
+                if isinstance(event, Progress) and event.batch:  # a step of training; pauses are of measurements
                     times.append(time.perf_counter())
                 elif isinstance(event, Produced):
                     outputs |= {output.name: _loaded(output, job) for output in event.outputs}

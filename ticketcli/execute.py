@@ -253,6 +253,7 @@ class _Execution:
         if not due:
             self.trained = captured
             return
+        self.trained = None  # what was captured before is older
         self._save(captured, metrics, None if snapshot.last else snapshot.release)
         if reason:
             self.writer.finish()
@@ -301,8 +302,11 @@ class _Execution:
         self.writer.finish()
         held = {role: bound.artifact.files for role, bound in self.step.inputs.items()}
         inputs = {role: files["values"] for role, files in held.items() if "values" in files}
-        made = self.manifest.artifacts()
-        outputs = tuple(write_output(self.folder, output, inputs, made) for output in produced.outputs)
+        made, written = self.manifest.artifacts(), []
+        for output in produced.outputs:
+            written.append(write_output(self.folder, output, inputs, made))
+            made = {**made, output.name: written[-1]}
+        outputs = tuple(written)
         for listener in told:
             listener.on(Measured("unit", {"unit": unit.name, **produced.metrics}))
         metrics.sync()

@@ -181,7 +181,8 @@ def why_stale(step: Step, manifest: Manifest) -> str:
     if manifest.stage_version != step.spec.version:
         return f"made by version {manifest.stage_version} of this stage, now {step.spec.version}"
     now = step.recipe.config.resolved()
-    changed = [key for key in differences(manifest.config, now) if key not in step.recipe.refs]
+    ignored = {*step.recipe.refs, *step.recipe.config.without_result()}
+    changed = [key for key in differences(manifest.config, now) if key not in ignored]
     if changed:
         key = changed[0]
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""

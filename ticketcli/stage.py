@@ -15,10 +15,10 @@ from ticketcli.recipe.configs import (
     EvaluateConfig,
     ImportConfig,
     PretrainConfig,
-    PruneConfig,
     RewindConfig,
     TrainDecoderConfig,
 )
+from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.recipe.transfer_config import TransferConfig
 
 
@@ -83,6 +83,11 @@ def round_name(number: int) -> str:
     return f"round-{number:02d}"
 
 
+def compensated_name(name: str) -> str:
+    """What the compensated weights of a round are called beside its ticket: `1-compensated`."""
+    return f"{name}-compensated"
+
+
 def _prune_units(config: PruneConfig) -> tuple[Unit, ...]:
     """Each round is a unit whose key leaves out how many follow, so 11 rounds become 13 by running two.
 
@@ -91,10 +96,10 @@ def _prune_units(config: PruneConfig) -> tuple[Unit, ...]:
     if config.schedule == "gmp":
         return (Unit("gmp", ("healed",)),)
     n = config.n_rounds
-    later = frozenset({"rounds", "heal"})
+    later = frozenset({"heal"} if config.rounds_share_an_aim else {"rounds", "heal"})
     rounds = tuple(
         Unit(
-            round_name(number), (str(number),), later | (frozenset({"to_sparsity"}) if number < n else frozenset()),
+            round_name(number), (str(number), *_beside(config, number)), later | (frozenset({"to_sparsity"}) if number < n else frozenset()),
             series=str(number),
         )
         for number in range(1, n + 1)
@@ -102,6 +107,10 @@ def _prune_units(config: PruneConfig) -> tuple[Unit, ...]:
     if config.healing.amount == 0:
         return rounds
     return (*rounds, Unit(f"healed-{n:02d}", ("healed",), frozenset({"rounds"})))
+
+
+def _beside(config: PruneConfig, number: int) -> tuple[str, ...]:
+    return (compensated_name(str(number)),) if config.compensate and not config.goes_on else ()
 
 
 def _prune_output(config: PruneConfig) -> str:

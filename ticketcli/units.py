@@ -9,6 +9,9 @@ from ticketcli.errors import UsageError
 
 _FORM = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*(ep|it)")
 
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kmgt]?b)", re.IGNORECASE)
+_FACTORS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+
 
 @dataclass(frozen=True)
 class Duration:
@@ -36,6 +39,19 @@ class Duration:
 
     def __str__(self) -> str:
         return f"{self.amount:g}{self.unit}" if self.unit == "ep" else f"{int(self.amount)}it"
+
+
+def parse_bytes(text: str) -> int:
+    """Read a size such as ``2GB`` or ``500 MB`` (powers of 1000).
+
+    Raises:
+        UsageError: it is no size, or none at all.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    n = round(float(match[1]) * _FACTORS[match[2].lower()]) if match is not None else 0
+    if n < 1:
+        raise UsageError(f"'{text}' is not a size", hint="write 500MB or 2GB")
+    return n
 
 
 def human_bytes(n: int) -> str:

@@ -17,7 +17,7 @@ from ticketcli.errors import TicketError
 from ticketcli.events import Pause, Progress
 from ticketcli.metrics.quality import Rebuild, quality
 from ticketcli.models.architectures import build_encoder, prunable
-from ticketcli.recipe.configs import PruneConfig
+from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.store.mask import Mask
 from ticketcli.tasks.table import TASKS

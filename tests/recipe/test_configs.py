@@ -2,7 +2,8 @@ import pytest
 
 from ticketcli.canon import digest
 from ticketcli.errors import UsageErrors
-from ticketcli.recipe.configs import Data, PruneConfig
+from ticketcli.recipe.configs import Data
+from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.stage import STAGES
 
@@ -12,7 +13,7 @@ DEFAULTS = {
     ("pretrain", 1): "88aa12735e826791",
     ("import", 1): "b6d92e5b2ee8f57f",
     ("train-decoder", 2): "46fb1d77b8bb2b24",
-    ("prune", 3): "a0b06371f848cb09",
+    ("prune", 3): "cd7af28dff29b565",
     ("rewind", 1): "2347ba4a4f5e3c4c",
     ("transfer", 1): "551a6e18ffd99bcf",
     ("evaluate", 1): "e82d209eb0d9fa87",

@@ -6,7 +6,7 @@ from ticketcli.data.sets import load_splits
 from ticketcli.events import Note
 from ticketcli.models.architectures import build_encoder
 from ticketcli.models.decoder import build_decoder
-from ticketcli.recipe.configs import PruneConfig
+from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.stage import PRUNE, TRANSFER
 from ticketcli.stages.job import Job

@@ -9,7 +9,7 @@ from ticketcli.errors import UsageError
 from ticketcli.events import Progress
 from ticketcli.models.architectures import build_encoder
 from ticketcli.models.decoder import build_decoder
-from ticketcli.recipe.configs import PruneConfig
+from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.stages.job import freeze
 from ticketcli.stages.objective import Objective
 from ticketcli.stages.prune import prune

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.stages.small_job import SETTINGS, prune_job, run_prune
 from ticketcli.errors import CorruptError, UsageErrors
 from ticketcli.events import Progress
-from ticketcli.recipe.configs import PruneConfig
+from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.stage import PRUNE
 from ticketcli.stages.prune import prune
 from ticketcli.tensors.files import read_state, write_state

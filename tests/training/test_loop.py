@@ -9,7 +9,7 @@ from ticketcli.data.batches import Batches
 from ticketcli.data.sets import load_splits
 from ticketcli.errors import CorruptError, DivergedError
 from ticketcli.models.architectures import build_encoder, prunable
-from ticketcli.recipe.configs import PruneConfig
+from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of, read_state, write_state
 from ticketcli.tensors.select import drop_smallest

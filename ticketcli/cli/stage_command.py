@@ -18,6 +18,7 @@ from ticketcli.errors import InputMissing
 from ticketcli.launch.member import began
 from ticketcli.launch.torchrun import Several
 from ticketcli.plan import Step, find_by_kind, make_step, plan_step, recorded_step
+from ticketcli.recipe.config import Flag
 from ticketcli.recipe.configs import flat_fields
 from ticketcli.recipe.strict_yaml import load_yaml
 from ticketcli.stage import STAGES, StageSpec
@@ -101,11 +102,17 @@ def _flag(key: str, field: Any, spec: StageSpec) -> Any:
     if key == spec.argument:
         argument = typer.Argument(metavar=key.upper(), help=text, show_default=False, autocompletion=offered)
         return Annotated[str | None, argument]
+    further = [f"--{mark.name}" for mark in field.metadata if isinstance(mark, Flag)]
     metavar = "VALUE" if default is None or default == "" or field.is_required() else _metavar(default)
     return Annotated[
         str | None,
         typer.Option(
-            f"--{key.replace('_', '-')}", metavar=metavar, help=text, show_default=False, autocompletion=offered
+            f"--{key.replace('_', '-')}",
+            *further,
+            metavar=metavar,
+            help=text,
+            show_default=False,
+            autocompletion=offered,
         ),
     ]
 
@@ -147,10 +154,12 @@ def _values(given: Mapping[str, str | None], fields: Mapping[str, Any]) -> dict[
 
 
 def _value(key: str, text: str, field: Any) -> object:
-    """Words are taken as they stand (a step's name may hold commas), lists with or without brackets."""
+    """Words are taken as they stand (a step's name may hold commas), lists and tables with or without brackets."""
     if field.annotation is str:
         return text
-    if "tuple" in str(field.annotation) and not text.startswith("["):
+    if "dict" in str(field.annotation):
+        text = text if text.startswith("{") else f"{{{text}}}"
+    elif "tuple" in str(field.annotation) and not text.startswith("["):
         text = f"[{text}]"
     return load_yaml(text, where=f"--{key}")
 

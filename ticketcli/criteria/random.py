@@ -6,11 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ticketcli.criteria.selection import Request, Selection
-from ticketcli.errors import MismatchError
+from ticketcli.criteria.selection import Request, leave
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.seeds import derive, uniforms
-from ticketcli.tensors.select import drop_count
 
 
 def _scores(request: Request) -> dict[str, Tensor]:
@@ -22,25 +20,9 @@ def _scores(request: Request) -> dict[str, Tensor]:
     return scores
 
 
-def random(request: Request) -> Selection:
-    """Drop weights at random: uniformly, or with `like` so that each layer keeps as many as that mask keeps there.
+def random(request: Request) -> Mask:
+    """Drop weights at random: uniformly, or so that each layer keeps its count.
 
-    The second is a shuffle of that mask within each layer.
-
-    Raises:
-        MismatchError: `like` keeps more weights of a layer than live there.
+    With the counts of another mask the second is a shuffle of that mask within each layer.
     """
-    scores = _scores(request)
-    if request.like is None:
-        return Selection(drop_count(scores, request.mask, count=request.n_to_drop))
-    request.mask.require_same_shapes(request.like.shapes, of="the mask to be like")
-    arrays = {}
-    for name, kept in request.like.kept_by_name.items():
-        layer = Mask({name: request.mask[name]})
-        if kept > layer.kept:
-            raise MismatchError(f"the mask to be like keeps {kept} weights where {layer.kept} live", where=name)
-        if kept == 0:
-            arrays[name] = np.zeros_like(request.mask[name])
-        else:
-            arrays[name] = (drop_count(scores, layer, count=layer.kept - kept) if kept < layer.kept else layer)[name]
-    return Selection(Mask(arrays))
+    return leave(_scores(request), request.mask, request.kept)

@@ -3,42 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from ticketcli.store.mask import Mask
+from ticketcli.tensors.select import drop_count
+
+Kept = int | Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a criterion may look at.
+    """What a criterion of the weights alone may look at.
 
     Attributes:
         weights: name -> the weights after the round's finetuning, in the mask's shapes.
         mask: which of them live.
-        kept_after: how many weights have to be left: exactly so many.
+        kept: how many have to be left, exactly: of all in one ranking, or of each layer.
         seed: of the stage.
-        like: a mask whose count in each layer is to be met; for the random control.
     """
 
     weights: Mapping[str, Tensor]
     mask: Mask
-    kept_after: int
+    kept: Kept
     seed: int
-    like: Mask | None = None
-
-    @property
-    def n_to_drop(self) -> int:
-        """How many weights have to fall."""
-        return self.mask.kept - self.kept_after
 
 
-@dataclass(frozen=True)
-class Selection:
-    """The new mask; new weights where the criterion chooses those too; and what it has to report."""
+def leave(scores: Mapping[str, Tensor], mask: Mask, kept: Kept) -> Mask:
+    """The living weights with the largest scores: as many as there are to be, of all or of each layer.
 
-    mask: Mask
-    weights: Mapping[str, Tensor] | None = None
-    report: Mapping[str, Any] = field(default_factory=dict)
+    Args:
+        scores: name -> float32 tensor of the mask's shape, compared by magnitude; ties fall in the order (name, index).
+        mask: which weights live.
+        kept: fewer than live, of all; or for each layer no more than live there.
+    """
+    if isinstance(kept, int):
+        return drop_count(scores, mask, count=mask.kept - kept)
+    arrays = {}
+    for name, n_kept in kept.items():
+        layer = Mask({name: mask[name]})
+        if n_kept == 0:
+            arrays[name] = np.zeros_like(mask[name])
+        else:
+            fall = n_kept < layer.kept
+            arrays[name] = (drop_count(scores, layer, count=layer.kept - n_kept) if fall else layer)[name]
+    return Mask(arrays)

@@ -30,11 +30,23 @@ def folded(network: ModuleT) -> ModuleT:
     """
     assert not network.training, "the statistics of a batch cannot be folded"
     found = copy.deepcopy(network)
-    for module in list(found.modules()):
+    for convolution, norm in norms(found).items():
+        before, after = found.get_submodule(convolution), found.get_submodule(norm)
+        assert isinstance(before, nn.Conv2d)
+        assert isinstance(after, nn.BatchNorm2d)
+        found.set_submodule(convolution, fuse_conv_bn_eval(before, after))
+        found.set_submodule(norm, nn.Identity())
+    return found.requires_grad_(False)
+
+
+def norms(network: nn.Module) -> dict[str, str]:
+    """Convolution -> the BatchNorm that alone reads it, by their names in the network, as `normalized` tells them."""
+    found = {}
+    for name, module in network.named_modules():
         pairs: Mapping[str, str] = getattr(module, "normalized", {})
         for convolution, norm in pairs.items():
             before, after = module.get_submodule(convolution), module.get_submodule(norm)
             if isinstance(before, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
-                setattr(module, convolution, fuse_conv_bn_eval(before, after))
-                setattr(module, norm, nn.Identity())
-    return found.requires_grad_(False)
+                prefix = f"{name}." if name else ""
+                found[prefix + convolution] = prefix + norm
+    return found

@@ -70,6 +70,18 @@ class Reference:
         return any(text == word or (word.endswith(":") and text.startswith(word)) for word in self.words)
 
 
+@dataclass(frozen=True)
+class NoResult:
+    """Marks a config field that changes no result, only how it is come to; it is no part of the digest."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Marks a config field that has a further flag beside the one of its own name."""
+
+    name: str
+
+
 class Config(BaseModel):
     """Frozen and strict. A field is at once a recipe key, a flag, a line of help and part of the digest."""
 
@@ -105,6 +117,12 @@ class Config(BaseModel):
                     found[name] = mark
         return found
 
+    @classmethod
+    def without_result(cls) -> frozenset[str]:
+        """The fields that change no result."""
+        fields = cls.model_fields.items()
+        return frozenset(name for name, field in fields if any(isinstance(mark, NoResult) for mark in field.metadata))
+
     def identity(self, *, without: frozenset[str] = frozenset()) -> dict[str, Any]:
         """What decides a result: the fields that differ from their default, less references and `without`.
 
@@ -113,6 +131,7 @@ class Config(BaseModel):
         a reference (``rewind: none``) is a setting and counts.
         """
         names = {name for name, mark in self.references().items() if not mark.is_word(getattr(self, name))} | without
+        names |= self.without_result()
         return self.model_dump(mode="json", exclude=set(names), exclude_defaults=True, by_alias=True)
 
     def resolved(self) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Each field is a recipe key, a command-line flag, a line of help and part of the 
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -126,130 +125,6 @@ class TrainDecoderConfig(Training):
     lr: float = Field(1e-4, gt=0, description="learning rate at the start")
     milestones: Durations = Field((ep(10), ep(30)), description="multiply the learning rate by gamma at these points")
     weight_decay: float = Field(2e-4, ge=0, description="weight decay")
-
-
-class PruneConfig(Training):
-    """Settings of `ticket prune` (the paper, Algorithm 1, equation 11 and section 5.1)."""
-
-    encoder: Annotated[str, Reference(("dense",), also=("task",))] = Field(
-        "", description="the dense checkpoint, theta_pre; a dense network that was transferred to other classes will do"
-    )
-    decoder: Annotated[str, Reference(("decoder",))] = Field(
-        "", description="the frozen decoder; needed while lambda is above 0, else only measured with"
-    )
-    data: DataField | None = Field(None, description="image set; the encoder's own when absent")
-    schedule: Literal["lth", "gmp", "one-shot"] = Field(
-        "lth",
-        description="lth: rounds that each drop a fraction; gmp: one training, sparser by a cubic; one-shot: one prune",
-    )
-    rounds: int = Field(11, ge=1, le=999, description="rounds of finetuning and pruning; more may be added later")
-    fraction: float = Field(0.2, gt=0, lt=1, description="share of the living weights that each round drops")
-    to_sparsity: float | None = Field(
-        None, gt=0, lt=1, description="end at exactly this sparsity; lth runs as many rounds as that takes"
-    )
-    prunable: Literal["auto", "weights"] = Field(
-        "auto",
-        description="what masks are about: auto leaves out stem, head and norms; weights takes every weight matrix",
-    )
-    criterion: Literal["magnitude", "random"] = Field("magnitude", description="which weights fall")
-    like: Annotated[str, Reference(("ticket",), series=True)] = Field(
-        "",
-        description="random only: keep as many weights in each layer as that step's masks do; absent: uniform",
-    )
-    finetune: Duration = Field(ep(10), description="training before each prune; 0ep prunes the weights as they are")
-    first_finetune: bool = Field(True, description="finetune before the first prune too; false is the order of [1]")
-    heal: Duration | None = Field(
-        None, description="training after the last prune; as finetune when absent, 0ep for none"
-    )
-    loss: Literal["cls+rec", "cls", "rec", "feat"] = Field(
-        "cls+rec",
-        description="what finetuning minimises; rec (pixels) and feat (theta_pre's taps) need no labels",
-    )
-    lambda_: float = Field(
-        10.0, ge=0, alias="lambda", description="weight of the reconstruction in cls+rec; 0 is plain pruning"
-    )
-    target: Literal["own", "placebo"] = Field(
-        "own",
-        description="pixels to rebuild: the image's own, or another image's, as the control of the reconstruction",
-    )
-    rewind: Annotated[str, Reference(("dense", "kept"), words=("pretrained", "none", "learning-rate", "init"))] = Field(
-        "pretrained",
-        description="values after each prune: pretrained, none (go on, the paper's IMP), learning-rate (go on, but the "
-        "rate starts again), init, or a checkpoint",
-    )
-    recalibrate_bn: int = Field(
-        1024,
-        ge=0,
-        description="source images that re-estimate BatchNorm before an unhealed mask is measured; 0: literal",
-    )
-    split: Literal["validation", "test"] = Field(
-        "validation", description="the images that each mask is measured on; nothing is chosen by them"
-    )
-    lr: float = Field(3e-4, gt=0, description="learning rate, constant unless milestones are given")
-    weight_decay: float = Field(1e-4, ge=0, description="weight decay; the paper names none, this is [1]'s")
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.like and self.criterion != "random":
-            raise ValueError("like is for criterion: random only")
-        if self.schedule != "lth" and self.to_sparsity is None:
-            raise ValueError(f"schedule {self.schedule} needs to_sparsity; 0.8 is the paper's")
-        if self.schedule != "lth" and self.like:
-            raise ValueError("like gives the counts of rounds, so it is for schedule: lth only")
-        if self.schedule == "gmp" and self.rewind not in ("pretrained", "none"):
-            raise ValueError("gmp never rewinds; write its mask onto other values with 'ticket rewind --to'")
-        if self.target == "placebo" and not self.rebuilds:
-            raise ValueError("target: placebo is for losses with a reconstruction")
-        if self.target == "placebo" and self.batch < 2:
-            raise ValueError("target: placebo takes another image of the batch; batch has to be 2 or more")
-        if self.target == "placebo" and self.micro_batch in (1, 2):
-            raise ValueError("target: placebo takes another image of a part of the batch; micro_batch: 3 or more")
-        return self
-
-    @property
-    def rebuilds(self) -> bool:
-        """Whether the loss has a reconstruction in it, which needs a decoder."""
-        return self.loss == "rec" or (self.loss == "cls+rec" and self.lambda_ > 0)
-
-    @property
-    def needs_labels(self) -> bool:
-        """Whether the loss has a classification in it."""
-        return self.loss in ("cls", "cls+rec")
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether the finetuned weights stay, instead of being set back to a checkpoint's."""
-        return self.schedule == "gmp" or self.rewind in ("none", "learning-rate")
-
-    @property
-    def n_rounds(self) -> int:
-        """How often weights fall. To reach `to_sparsity`, lth takes as many rounds as its fraction asks for."""
-        if self.schedule == "one-shot":
-            return 1
-        if self.schedule == "gmp" or self.to_sparsity is None:
-            return self.rounds
-        return max(1, math.ceil(math.log1p(-self.to_sparsity) / math.log1p(-self.fraction) - 1e-9))
-
-    @property
-    def healing(self) -> _Duration:
-        """The training after the last prune."""
-        return self.finetune if self.heal is None else self.heal
-
-    def kept_after(self, round_: int, *, living: int, total: int) -> int:
-        """How many of `total` weights are left after a round that begins with `living`: an exact count.
-
-        lth drops ``round(fraction * living)``, the last round whatever is left to `to_sparsity`. gmp follows the cubic
-        ``s_k = to_sparsity * (1 - (1 - k / rounds)**3)``.
-
-        Source: the paper, Algorithm 1; gmp: Zhu and Gupta, "To prune, or not to prune", 2017, equation 1.
-        """
-        if self.schedule == "gmp":
-            assert self.to_sparsity is not None
-            sparsity = self.to_sparsity * (1 - (1 - round_ / self.rounds) ** 3)
-            return total - round(sparsity * total)
-        if self.to_sparsity is not None and round_ == self.n_rounds:
-            return total - round(self.to_sparsity * total)
-        return living - round(self.fraction * living)
 
 
 class RewindConfig(StageConfig):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ticketcli.errors import TicketError
-from ticketcli.recipe.configs import PruneConfig
 from ticketcli.recipe.contrasts import MASKS, ContrastConfig, between, label_of
+from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.recipe.recipe import Recipe, RecipeStep
 from ticketcli.report.observations import observe
 from ticketcli.report.survey import Survey

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from ticketcli.errors import TicketError, UsageError
-from ticketcli.recipe.configs import PruneConfig
 from ticketcli.recipe.for_each import Label
+from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.recipe.recipe import Recipe, RecipeStep
 from ticketcli.recipe.tables import (
     METRICS,

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ticketcli.errors import UsageError
 from ticketcli.models.decoder import Decoder
 from ticketcli.models.encoder import Encoder
-from ticketcli.recipe.configs import PruneConfig
+from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.store.mask import Mask
 from ticketcli.training.gradient_ratio import gradient_ratio
 

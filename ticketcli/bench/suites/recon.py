@@ -22,7 +22,7 @@ from ticketcli.bench.subjects import batch_of, network
 from ticketcli.machine import pick_device
 from ticketcli.models.decoder import build_decoder
 from ticketcli.models.folding import folded
-from ticketcli.recipe.configs import PruneConfig
+from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.stages.objective import Objective
 
 _BATCH, _T, _HINTS = 4, 0.1, ("layer3", "layer4")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ticketcli.recipe.configs import PruneConfig
+from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.recipe.recipe import Recipe, RecipeStep
 from ticketcli.recipe.tables import REPLICATE
 from ticketcli.report.effects import Effect
