@@ -31,6 +31,7 @@ steps:
   error: {stage: prune, criterion: lobs, epsilon: $tolerated, heal: 0ep}
   healed: {stage: prune, criterion: lobs, to_sparsity: 0.9, heal: $after}
   alone: {stage: prune, criterion: random, to_sparsity: 0.4, heal: 0ep}
+  both: {stage: prune, criterion: random, to_sparsity: $share, lr: $share, heal: 0ep}
   rates: {stage: prune, criterion: random, to_sparsity: 0.4, lr: $share, heal: 10it}
 """
 TOTALS = {"fc1.weight": 1000, "fc2.weight": 100}
@@ -109,7 +110,7 @@ def test_arms_that_differ_in_one_setting_are_a_sweep_and_others_are_none(made):
         ("lobs", "share", 2, 0), ("random", "share", 2, 1), ("error", "epsilon", 2, 0), ("healed", "heal", 2, 0),
     ]  # fmt: skip
     left = [arm.name for arm in made[0].arms if arm.number not in in_sweeps(made[0])]
-    assert left == ["alone", "rates, 0.5", "rates, 0.9"]
+    assert left == ["alone", "both, 0.5", "both, 0.9", "rates, 0.5", "rates, 0.9"]
 
 
 def test_a_point_stands_at_the_share_of_the_layers_in_which_something_fell(made):

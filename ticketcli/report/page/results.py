@@ -13,7 +13,7 @@ from ticketcli.recipe.tables import STEP, TableConfig
 from ticketcli.report.measures import IN, Measure, named
 from ticketcli.report.observations import Point as Place
 from ticketcli.report.page.section import Block, Drawn, Names, Section, Shown, Words
-from ticketcli.report.page.subject import Arm, Subject, counted, interval_words
+from ticketcli.report.page.subject import Subject, counted, interval_words
 from ticketcli.report.page.swept import in_sweeps
 from ticketcli.report.rows import Row
 from ticketcli.report.tables import Table, make_table
@@ -68,7 +68,7 @@ def rounds(subject: Subject, names: Names) -> Section | None:
     table = make_table("", config, subject.recipe, subject.found)
     blocks: list[Block] = []
     for measure, (title, told) in zip(table.measures, _OF_ROUNDS.values(), strict=True):
-        curves = _round_curves(arms, subject, table.rows, measure)
+        curves = _round_curves(subject, table.rows, measure)
         if curves:
             without = [arm.name for arm in arms if all(arm.number != curve.look for curve in curves)]
             told = told.replace("{part}", table.part)
@@ -80,7 +80,7 @@ def rounds(subject: Subject, names: Names) -> Section | None:
     return Section("rounds", "The source, round by round", tuple(blocks))
 
 
-def _round_curves(arms: Sequence[Arm], subject: Subject, rows: Sequence[Row], measure: Measure) -> list[Curve]:
+def _round_curves(subject: Subject, rows: Sequence[Row], measure: Measure) -> list[Curve]:
     series: dict[Series, list[Row]] = {}
     for row in rows:
         if row.values(measure.name) and row.values("sparsity"):
@@ -88,8 +88,7 @@ def _round_curves(arms: Sequence[Arm], subject: Subject, rows: Sequence[Row], me
     curves = []
     for members in series.values():
         arm = subject.arm(subject.recipe[members[0].measured[0].real])
-        if arm in arms:
-            assert arm is not None
+        if arm is not None:
             points = tuple(_point(row, measure, f"{arm.name}, {_round(row.point)}") for row in members)
             curves.append(Curve(arm.name, points, arm.number, is_control=arm.is_control))
     return curves
