@@ -1,7 +1,7 @@
 import pytest
 
 from ticketcli.errors import UsageError
-from ticketcli.units import Duration, human_bytes, human_seconds
+from ticketcli.units import Duration, human_bytes, human_seconds, parse_bytes
 
 
 @pytest.mark.parametrize(("text", "iterations"), [("2ep", 20), ("0.5ep", 5), ("0ep", 0), ("7it", 7), ("1.25ep", 12)])
@@ -28,3 +28,14 @@ def test_sizes_and_times_read_as_people_write_them():
         "5 GB",
     ]
     assert [human_seconds(s) for s in (48, 185, 7800)] == ["48s", "3m 05s", "2h 10m"]
+
+
+@pytest.mark.parametrize(("text", "n"), [("2GB", 2 * 10**9), ("1.5 mb", 1_500_000), ("300kB", 300_000), ("7B", 7)])
+def test_a_size_becomes_bytes(text, n):
+    assert parse_bytes(text) == n
+
+
+@pytest.mark.parametrize("text", ["2", "GB", "2 GiB", "-1GB", "0GB", "0.0001B", ""])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(UsageError, match="is not a size"):
+        parse_bytes(text)

@@ -91,7 +91,10 @@ def estimate(steps: Sequence[Step], options: Options) -> Estimate:
 
 @dataclass(frozen=True)
 class _Cut:
-    """What a cut step made, its bytes on disk (`files`: of findings and pictures), and the seconds of its parts."""
+    """What a cut step made, its bytes on disk (`files`: of findings and pictures), and the seconds of its parts.
+
+    `measuring` grows with the images that are measured on; `solving`, of a criterion by layer, does not.
+    """
 
     outputs: Mapping[str, Loaded]
     disk: int
@@ -99,6 +102,7 @@ class _Cut:
     setup: float
     step: float | None
     measuring: float
+    solving: float = 0.0
 
 
 class _Measurements:
@@ -139,20 +143,23 @@ class _Measurements:
         outputs: dict[str, Loaded] = {}
         disk = files = 0
         started = time.perf_counter()
-        times = [started]
+        times, solved = [started], list[float]()
         with closing(runner_of(step.spec)(job)) as events:
             for event in events:
-                if isinstance(event, Progress) and event.batch:  # a step of training; pauses are of measurements
-                    times.append(time.perf_counter())
+                if isinstance(event, Progress):  # a step of training, or of a criterion; pauses are of measurements
+                    (times if event.batch else solved).append(time.perf_counter())
                 elif isinstance(event, Produced):
                     outputs |= {output.name: _loaded(output, job) for output in event.outputs}
                     disk += sum(map(_bytes, event.outputs))
                     files += sum(len(content) for output in event.outputs for content in output.files.values())
         ended = time.perf_counter()
+        solving = solved[-1] - solved[0] if solved else 0.0
         if len(times) == 1:
-            return _Cut(outputs, disk, files, 0.0, None, ended - started)
+            return _Cut(outputs, disk, files, 0.0, None, ended - started - solving, solving)
         gaps = [after - before for before, after in pairwise(times[1 + _WARM :])]
-        return _Cut(outputs, disk, files, times[1] - started, statistics.median(gaps), ended - times[-1])
+        return _Cut(
+            outputs, disk, files, times[1] - started, statistics.median(gaps), ended - times[-1] - solving, solving
+        )
 
     def _calculate(self, step: Step, cut: _Cut) -> Cost:
         config, n_units = step.recipe.config, len(step.todo)
@@ -164,7 +171,7 @@ class _Measurements:
         parts = ["validation", "test"] if transfers else [getattr(config, "split", "validation")]
         n_images = sum(len(getattr(images, part).labels) for part in parts)
         n_sampled = sum(min(_SAMPLE, len(getattr(images, part).labels)) for part in parts)
-        seconds = cut.setup + n_units * cut.measuring * n_images / max(1, n_sampled)
+        seconds = cut.setup + n_units * (cut.solving + cut.measuring * n_images / max(1, n_sampled))
         if not isinstance(config, Training) or cut.step is None:
             return Cost(seconds, disk=cut.disk + cut.files * n_images // max(1, n_sampled))
         n_train = len(images.train.labels)

@@ -99,8 +99,8 @@ def _prune_units(config: PruneConfig) -> tuple[Unit, ...]:
     later = frozenset({"heal"} if config.rounds_share_an_aim else {"rounds", "heal"})
     rounds = tuple(
         Unit(
-            round_name(number), (str(number), *_beside(config, number)), later | (frozenset({"to_sparsity"}) if number < n else frozenset()),
-            series=str(number),
+            round_name(number), _round_outputs(config, number),
+            later | (frozenset({"to_sparsity"}) if number < n else frozenset()), series=str(number),
         )
         for number in range(1, n + 1)
     )  # fmt: skip
@@ -109,8 +109,10 @@ def _prune_units(config: PruneConfig) -> tuple[Unit, ...]:
     return (*rounds, Unit(f"healed-{n:02d}", ("healed",), frozenset({"rounds"})))
 
 
-def _beside(config: PruneConfig, number: int) -> tuple[str, ...]:
-    return (compensated_name(str(number)),) if config.compensate and not config.goes_on else ()
+def _round_outputs(config: PruneConfig, number: int) -> tuple[str, ...]:
+    """The ticket; and where that is rewound, the weights that made up for those that fell."""
+    beside = config.compensate and not config.goes_on
+    return (str(number), compensated_name(str(number))) if beside else (str(number),)
 
 
 def _prune_output(config: PruneConfig) -> str:

@@ -41,7 +41,9 @@ def test_commands_and_groups_are_offered(offers):
 
 def test_flags_and_their_words_are_offered(offers):
     assert {"--rounds", "--rewind", "--resume"} <= set(offers("ticket prune --r"))
-    assert offers("ticket prune --criterion ") == ["magnitude", "random"]
+    assert offers("ticket prune --criterion ") == [
+        "magnitude", "random", "lobs", "lobs_refit", "obc", "sparsegpt", "wanda", "obd", "apoz",
+    ]  # fmt: skip
     assert offers("ticket prune --first-finetune ") == ["true", "false"]
     assert offers("ticket pretrain --resume m") == ["must"]
     assert offers("ticket report --format ") == ["text", "markdown", "csv", "json"]

@@ -13,6 +13,7 @@ from ticketcli.cli.verify import problems_of
 from ticketcli.data import lazy, scenes
 from ticketcli.stopping import StopRequest
 from ticketcli.store.run_folder import Run
+from ticketcli.training import recalibrate
 
 RECIPE = """
 schema: 1
@@ -28,6 +29,8 @@ steps:
   ours: {stage: prune, encoder: dense, decoder: dec}
   imp: {stage: prune, encoder: dense, lambda: 0, rewind: none, heal: 0ep}
   gmp: {stage: prune, encoder: dense, lambda: 0, schedule: gmp, to_sparsity: 0.5, rewind: none}
+  surgeon: {stage: prune, encoder: dense, lambda: 0, criterion: lobs_refit, sparsities: {layer1.0.conv1: 0.5, fc: 0.3},
+            prunable: weights, compensate: true, calibrate: 16, positions: 9, rounds: 1}
   back: {stage: rewind, ticket: ours/2, recalibrate_bn: 8}
   classes: {stage: transfer, ticket: ours/2, data: "folder:pets"}
   pixels: {stage: transfer, ticket: ours/2, task: semantic, schedule: tiny, channels: 8, epochs: 2ep,
@@ -39,8 +42,8 @@ steps:
 """
 # step -> its first poll in a training, and how many steps an epoch and that training have; () where nothing is trained
 TRAININGS = {
-    "dense": (0, 4, 8), "dec": (0, 4, 8), "ours": (0, 4, 8), "imp": (0, 4, 8), "gmp": (0, 4, 20), "back": (),
-    "classes": (0, 5, 10), "pixels": (0, 3, 6), "objects": (1, 3, 6), "worth": (), "found": (),
+    "dense": (0, 4, 8), "dec": (0, 4, 8), "ours": (0, 4, 8), "imp": (0, 4, 8), "gmp": (0, 4, 20),
+    "surgeon": (0, 4, 8), "back": (), "classes": (0, 5, 10), "pixels": (0, 3, 6), "objects": (1, 3, 6), "worth": (), "found": (),
 }  # fmt: skip
 MEASUREMENTS = 4  # of a round, in a batch each
 
@@ -55,6 +58,9 @@ def places(step):
         "in mid-epoch": per_epoch + 1, "last step": steps - 1, "in a measurement": steps,
     }  # fmt: skip
     named |= {"round boundary": steps + MEASUREMENTS - 1} if step in ("ours", "imp") else {}
+    if step == "surgeon":  # what was finetuned is measured; two batches, two layers, and a word when all is done
+        named |= {"in a calibration": steps + 1, "between two layers": steps + 3, "after the last layer": steps + 5,
+                  "while outputs are compared": steps + 6}  # fmt: skip
     return {place: first + poll for place, poll in named.items()}
 
 
@@ -62,6 +68,8 @@ CASES = [(step, place) for step in TRAININGS for place in places(step)]
 QUICK = [
     ("ours", "in a measurement"),
     ("ours", "round boundary"),
+    ("surgeon", "in a calibration"),
+    ("surgeon", "while outputs are compared"),
     ("classes", "in mid-epoch"),
     ("found", "in a measurement"),
 ]
@@ -106,6 +114,7 @@ def here(tmp_path_factory):
         patch.setitem(scenes.COUNTS, "validation", 9)
         patch.setitem(scenes.COUNTS, "test", 9)
         patch.setattr(lazy, "MEMORY_BYTES", 0)
+        patch.setattr(recalibrate, "_BATCH", 8)
         recipe = write(root / "recipe.yaml", RECIPE)
         made = ticket("run", recipe, "--run", root / "run", "--data-dir", root / "data", "--workers", "0", "-q")
         assert made.code == 0, made
@@ -136,7 +145,9 @@ def test_a_cut_run_ends_in_the_bytes_of_a_straight_one(here, cut, tmp_path, step
     cut.at, cut.after = places(step)[place], place == "round boundary"
     first = step_alone(here, run, step, workers[0])
     assert (first.code, "the test: " in first.err) == (75, True), first
-    if place == "in a measurement" and TRAININGS[step]:
+    if place in ("in a calibration", "between two layers"):
+        assert f"step {9 if place == 'in a calibration' else 11} is saved" in first.err
+    if place in ("in a measurement", "while outputs are compared") and TRAININGS[step]:
         assert "what was trained is saved" in first.err
     assert not problems_of(run, [step]), "what a cut leaves is sound"
     cut.at = None

@@ -8,7 +8,7 @@ from torch import nn
 
 from ticketcli.models.architectures import build_encoder
 from ticketcli.models.decoder import build_decoder
-from ticketcli.models.folding import Normalized, folded
+from ticketcli.models.folding import Normalized, folded, norms
 
 
 def settled(network):
@@ -71,3 +71,10 @@ def test_a_norm_that_no_module_names_stays():
 def test_a_network_in_training_cannot_be_folded():
     with pytest.raises(AssertionError, match="statistics of a batch"):
         folded(Normalized(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
+
+
+def test_the_norms_that_alone_read_a_convolution_are_known_by_their_names_in_the_network():
+    found = norms(build_encoder("resnet_small", n_classes=2, seed=0))
+    assert found["conv1"] == "bn1"
+    assert found["layer2.0.downsample.0"] == "layer2.0.downsample.1"
+    assert len(found) == 12

@@ -18,8 +18,9 @@ from ticketcli.machine import environment, pick_device
 from ticketcli.models.zoo import Published
 from ticketcli.recipe.configs import ImportConfig
 from ticketcli.stages import import_weights
+from ticketcli.stages.choosing import select
 from ticketcli.stages.job import Job
-from ticketcli.stages.prune import _Rounds
+from ticketcli.stages.pruned_network import PrunedNetwork
 from ticketcli.tensors import ranks
 from ticketcli.training.loop import train
 
@@ -51,10 +52,10 @@ def slices():
 
 def differing_masks(rank):
     """One process has other weights than the other, as a fault of its memory would leave them."""
-    rounds = _Rounds(prune_job(loss="cls"))
+    network = PrunedNetwork(prune_job(loss="cls"))
     if rank == 1:
-        rounds.model.layer2[0].conv1.weight.data.mul_(100)
-    return refused(lambda: rounds._select(rounds.mask, 4))
+        network.model.layer2[0].conv1.weight.data.mul_(100)
+    return refused(lambda: select(network, network.mask, 4))
 
 
 def fetching(folder, rank):

@@ -33,6 +33,8 @@ STEPS = f"""
   rec: {{stage: prune, encoder: dense, decoder: dec, loss: rec, rounds: 1}}
   feat: {{stage: prune, encoder: dense, loss: feat, rounds: 1}}
   gmp: {{stage: prune, encoder: dense, decoder: dec, schedule: gmp, to_sparsity: 0.5, finetune: 1it, heal: 1it}}
+  surgeon: {{stage: prune, encoder: dense, lambda: 0, criterion: lobs_refit, compensate: true, calibrate: 60, positions: 9,
+            sparsities: {{layer1.0.conv1: 0.5, layer3.0.conv1: [0.3, 0.6]}}, rounds: 2}}
   again: {{stage: train-decoder, encoder: dense, seed: 3}}
   digits: {{stage: transfer, ticket: both/2, {DIGITS}}}
   pixels: {{stage: transfer, ticket: both/2, task: semantic, schedule: tiny, batch: 5, epochs: 4it, channels: 8, {SCENES}}}

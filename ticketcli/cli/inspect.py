@@ -15,7 +15,7 @@ from ticketcli.cli.target import find_target
 from ticketcli.disk import parse_json, read_regular
 from ticketcli.errors import CorruptError
 from ticketcli.store.codec import KIND, read_mask
-from ticketcli.store.manifest import Artifact
+from ticketcli.store.manifest import Artifact, Manifest
 from ticketcli.store.run_folder import Run
 from ticketcli.store.tensorfile import content_digest, read_header
 from ticketcli.units import human_bytes
@@ -48,7 +48,16 @@ def inspect(
     if as_json:
         print(json.dumps(found))
         return
-    print("\n\n".join(_as_text(one) for one in ([found] if output is None else found["files"].values())))
+    texts = [_as_text(one) for one in ([found] if output is None else found["files"].values())]
+    print("\n\n".join([*texts, *_account(target.manifest, output)]))
+
+
+def _account(manifest: Manifest | None, output: Artifact | None) -> list[str]:
+    """Layer by layer, what making the output has cost, where that is known."""
+    from ticketcli.report.layer_errors import layers_table
+
+    made = [unit for unit in manifest.units.values() if output in unit.outputs] if manifest and output else []
+    return [text for unit in made if (text := layers_table(unit.metrics))]
 
 
 def _as_text(found: dict[str, Any]) -> str:

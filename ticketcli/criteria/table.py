@@ -1,4 +1,4 @@
-"""The table of criteria: one line each. Those of the weights alone have a file each, those by layer are `layerwise`'s."""
+"""The table of criteria: one line each. Of the weights alone: one file each; by layer: the methods of `layerwise`."""
 
 from __future__ import annotations
 

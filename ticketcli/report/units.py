@@ -13,6 +13,8 @@ from ticketcli.units import human_bytes, human_seconds
 _LEGEND = {
     "sparse": "sparse, net: masked share of the prunable weights, and of the whole network.",
     "unhealed": "unhealed: top-1 of the unit's own mask on the rewound values; recal.: with BatchNorm re-estimated.",
+    "comp.": "comp.: top-1 of the same mask on the compensated weights; comp. recal.: with BatchNorm re-estimated.",
+    "off by": "off by: how far the output is from before, as a share; layer by layer: ticket inspect STEP/OUTPUT.",
     "finetuned": "finetuned: top-1 after the unit's training: rounds under the mask before, others under their own.",
     "PSNR": "PSNR: of the rebuilt image after that training, in dB, with hints and without (t=0).",
     "mIoU": "mIoU: mean intersection over union of the classes of pixels, on test images.",
@@ -35,6 +37,12 @@ def _points(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}"
 
 
+def _off_by(metrics: Mapping[str, Any]) -> str:
+    """The criterion's new weights; without an account of layers nothing."""
+    size, measured = _found(metrics, "output", "output"), _found(metrics, "output", "measured")
+    return f"{measured / size:.1%}" if size and measured is not None else ""
+
+
 def _found(metrics: Mapping[str, Any], *path: str) -> Any:
     value: Any = metrics
     for part in path:
@@ -54,6 +62,9 @@ def units_table(manifest: Manifest) -> str:
         "mask AP": lambda m: _points(_tested(m, "mask", "ap")),
         "unhealed": lambda m: _percent(_found(m, "unhealed", "literal", "top1")),
         "recal.": lambda m: _percent(_found(m, "unhealed", "recalibrated", "top1")),
+        "comp.": lambda m: _percent(_found(m, "compensated", "literal", "top1")),
+        "comp. recal.": lambda m: _percent(_found(m, "compensated", "recalibrated", "top1")),
+        "off by": lambda m: _off_by(m),
         "finetuned": lambda m: _percent(_found(m, "healed_before", "top1")),
         "PSNR": lambda m: _decibel(
             _found(m, "validation", "psnr") or _found(m, "healed_before", "psnr") or m.get("psnr")

@@ -14,6 +14,7 @@ from ticketcli.criteria.by_layer import ByLayer
 from ticketcli.criteria.selection import Kept, Request
 from ticketcli.criteria.table import CRITERIA
 from ticketcli.errors import MismatchError, TicketError, UsageError
+from ticketcli.events import Note
 from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.stages.output_error import output_difference, output_errors
 from ticketcli.stages.pruned_network import PrunedNetwork
@@ -114,6 +115,8 @@ def choose(
         solving.load(resume)
     yield from solving.run()
     mask = _checked(solving.after, kept, before, config, number)
+    if empty := [name.removesuffix(".weight") for name, kept in mask.kept_by_name.items() if not kept]:
+        yield Note(f"{what}: nothing is left of layer{'s' * (len(empty) > 1)} {', '.join(empty)}")
     solving.adjust()
     MaskedWeights(network.weights, mask).apply()
     adjusted = copy_of(network.model)

@@ -140,6 +140,7 @@ class PrunedNetwork:
         )
 
     def batches(self, *purpose: int | str) -> Batches:
+        """Its training images in the order of a purpose, such as a round's number."""
         return training_batches(
             self.config, self.splits.train, self.splits, self.data, self.device, "prune", *purpose
         )  # fmt: skip
@@ -198,7 +199,7 @@ class PrunedNetwork:
         return (yield from quality(self.model, images, rebuild, labelled=labelled, what=what))
 
     def measure_unhealed(self, values: Mapping[str, Tensor], what: str) -> Generator[Yield, None, dict[str, Any]]:
-        """Values under the mask as a round leaves them: with their own BatchNorm statistics, and with re-estimated ones."""
+        """Values under the mask, not trained: with their own BatchNorm statistics, and with re-estimated ones."""
         load_into(self.model, values, where=what)
         self.enforce()
         found = {"literal": (yield from self._measure(f"measuring {what}"))}

@@ -1,4 +1,4 @@
-"""Criteria that judge by layer: the calibration pass, then a layer at a time; a stop between two of either is no loss."""
+"""Criteria that judge by layer: the calibration pass, then layer after layer; a stop between two loses nothing."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Solving:
     _steps: int = 0
 
     def __post_init__(self) -> None:
-        self.layers: dict[str, Layer] = layers_of(self.model, list(self.mask))
+        self.layers: dict[str, Layer] = layers_of(self.model, self.mask)
         self.norms = norms(self.model)
 
     def load(self, state: State) -> None:
@@ -200,9 +200,8 @@ class Solving:
     @property
     def after(self) -> Mask:
         """The mask that is left."""
-        return Mask({
-            name: as_array(self.pruned[name].mask) if name in self.pruned else array for name, array in self.mask.items()
-        })  # fmt: skip
+        found = {name: as_array(one.mask) for name, one in self.pruned.items()}
+        return Mask({**self.mask, **found})
 
     @property
     def n_images(self) -> int:
@@ -212,15 +211,15 @@ class Solving:
     def reports(self) -> dict[str, dict[str, Any]]:
         """Layer -> what there is to say of it, for JSON."""
         found = {}
-        for name, one in self.pruned.items():
+        for place, name in enumerate(name for name in self.layers if name in self.pruned):
             layer = name.removesuffix(".weight")
-            found[layer] = {**one.report.as_dict(), "masked": self.masked[name]}
+            found[layer] = {**self.pruned[name].report.as_dict(), "place": place, "masked": self.masked[name]}
             found[layer] |= {"bound": self.bounds[layer]} if layer in self.bounds else {}
         return found
 
     @torch.no_grad()
     def adjust(self) -> None:
-        """Give the model the new weights; what the means lose goes into the bias, or the BatchNorm that reads the layer.
+        """Give the model the new weights; what means lose goes into the bias, or the BatchNorm that reads the layer.
 
         A running mean less the change gives what a bias plus the change would: nothing else of the network reads it.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,19 +13,19 @@ from ticketcli.criteria.layerwise.gram import Gram, GramAccumulator, gram_bytes
 from ticketcli.data.series import Series
 from ticketcli.errors import MismatchError
 from ticketcli.tensors.modes import evaluating
-from ticketcli.training.recalibrate import CALIBRATION_BATCH
 
 Layer = nn.Conv2d | nn.Linear
 Batches = Series[tuple[Tensor, Tensor]]
 
 
-def layers_of(model: nn.Module, weights: Sequence[str]) -> dict[str, Layer]:
-    """Weight's name -> the layer that it is of."""
+def layers_of(model: nn.Module, weights: Collection[str]) -> dict[str, Layer]:
+    """Weight's name -> the layer that it is of, in the network's order."""
     found: dict[str, Layer] = {}
-    for name in weights:
-        part = model.get_submodule(name.removesuffix(".weight"))
-        assert isinstance(part, nn.Conv2d | nn.Linear)
-        found[name] = part
+    for layer, part in model.named_modules():
+        name = f"{layer}.weight"
+        if name in weights:
+            assert isinstance(part, nn.Conv2d | nn.Linear)
+            found[name] = part
     return found
 
 
@@ -46,12 +46,13 @@ def groups_of(layers: Mapping[str, Layer], limit: int) -> list[tuple[str, ...]]:
 
 @dataclass
 class Moments:
-    """The second moments of some layers, after so many batches."""
+    """The second moments of some layers, after so many batches and images."""
 
     layers: Mapping[str, Layer]
     positions: int | None
     seed: int
     done: int = 0
+    seen: int = 0
     _sums: dict[str, GramAccumulator] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,13 +67,13 @@ class Moments:
 
     def state(self) -> dict[str, Any]:
         """All that `load` needs to go on; later batches do not reach it."""
-        return {"done": self.done, "sums": {name: one.state() for name, one in self._sums.items()}}
+        return {"done": self.done, "seen": self.seen, "sums": {name: one.state() for name, one in self._sums.items()}}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state of the same layers."""
         for name, one in self._sums.items():
             one.load(state["sums"][name])
-        self.done = int(state["done"])
+        self.done, self.seen = int(state["done"]), int(state["seen"])
 
     @torch.no_grad()
     def gather(self, model: nn.Module, batches: Batches) -> Generator[Tensor, None, None]:
@@ -96,12 +97,12 @@ class Moments:
                 if name not in reached:
                     hint = "leave it out, or choose another criterion"
                     raise MismatchError("no image reaches this layer", where=name.removesuffix(".weight"), hint=hint)
-            self.done += 1
+            self.done, self.seen = self.done + 1, self.seen + len(images)
             yield logits
 
     def _listen(self, name: str, reached: set[str]) -> torch.utils.hooks.RemovableHandle:
         def hear(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             reached.add(name)
-            self._sums[name].add(inputs[0], self.done * CALIBRATION_BATCH)
+            self._sums[name].add(inputs[0], self.seen)
 
         return self.layers[name].register_forward_pre_hook(hear)

@@ -54,7 +54,8 @@ class Gram:
         return self.second.shape[1]
 
     def centred(self) -> Gram:
-        """The covariance: what counts where the layer's bias is free, and changes by minus the weights' change times the mean.
+        """The covariance: what counts where the layer's bias is free, and changes by minus the weights' change times
+        the mean.
 
         Inputs that are constant, to a part in 10^12 of their second moment, get exact zeros: the bias does their work.
 
@@ -208,7 +209,7 @@ class _Cut:
         if x.ndim != 4 or x.shape[1] != self.channels:
             raise MismatchError(f"an input {tuple(x.shape)} of a convolution of {self.channels} channels")
         mode = self.layer.padding_mode
-        padding = cast("list[int]", self.layer._reversed_padding_repeated_twice)  # knows "same" and "valid", too
+        padding = self.layer._reversed_padding_repeated_twice  # knows "same" and "valid", too
         return F.pad(x, padding, mode="constant" if mode == "zeros" else mode).permute(0, 2, 3, 1)
 
     def sides(self, x: Tensor) -> tuple[int, int]:

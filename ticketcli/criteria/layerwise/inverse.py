@@ -1,7 +1,7 @@
 """Inverses of second moments: damped, by Cholesky in float64. Never a pseudo-inverse.
 
-In directions that inputs never took, a pseudo-inverse is zero, and a weight that does nothing gets an infinite score; damping
-gives the inverse a large value there, and the weight the small score that it deserves.
+In directions that inputs never took, a pseudo-inverse is zero, and a weight that does nothing gets an infinite score;
+damping gives the inverse a large value there, and the weight the small score that it deserves.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _COLUMNS = 10
 _LEAST = 1e-8  # where no damping was asked for and the matrix turns out not to be definite
 _TRIES = 6
 SUPPORT_LIMIT = 10**12  # multiply-adds of inverting a matrix for each output, above which all share one
-_CHUNK = 1 << 25  # numbers gathered at once: 256 MB
+_CHUNK = 1 << 21  # numbers gathered at once, 16 MB: larger pieces of memory are fetched from the system each time
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class Damped:
 
     def inverse(self) -> Tensor:
         """[g, d, d], symmetric."""
-        return torch.cholesky_inverse(self.factor)
+        return torch.cholesky_inverse(
+            self.factor
+        ).mT.contiguous()  # LAPACK gives it column by column; rows are gathered
 
     def condition(self, inverse: Tensor) -> float:
         """In the 1-norm, exactly; of the worst group."""
@@ -120,14 +122,9 @@ def submatrices(matrix: Tensor, group: Tensor, index: Tensor, valid: Tensor) -> 
     Returns:
         [R, k, k].
     """
-    n_rows, k = index.shape
-    if k * k > 1 << 14:  # whole rows first: twice as quick as picking numbers one by one
-        picked = [
-            matrix[g].index_select(0, row).index_select(1, row) for g, row in zip(group.tolist(), index, strict=True)
-        ]
-        found = torch.stack(picked) if n_rows > 1 else picked[0].unsqueeze(0)
-    else:
-        found = matrix[group[:, None, None], index[:, :, None], index[:, None, :]]
+    d = matrix.shape[1]
+    places = (group[:, None] * d + index).mul_(d).unsqueeze(2) + index.unsqueeze(1)  # in the flat matrices
+    found = matrix.reshape(-1).index_select(0, places.flatten()).view(places.shape)
     if not bool(valid.all()):
         found *= valid[:, :, None]
         found *= valid[:, None, :]

@@ -167,7 +167,7 @@ def sensitivities(
 
 
 def power(weight: Tensor, gram: Gram) -> float:
-    """``(1/n) ||Z||^2``: the mean squared output, summed over outputs; of the moments given, so centred of centred ones."""
+    """``(1/n) ||Z||^2``: the mean squared output, summed over outputs; about its mean where moments are centred."""
     require_finite(gram)
     return quadratic(_rows(weight, gram), gram.second)
 

@@ -1,11 +1,11 @@
 """L-OBS: weights fall in the order of their scores, each at its present value, and the others make up for it.
 
 Every removal uses the inverse of all inputs, never brought down to those that are left. So an output's removals P, in
-their order, are one Gauss-Seidel sweep over ``C^-1[P, P] a = w[P]``, the system of removing them all at once, and its new
-weights are ``w - C^-1[:, P] a``, then zeros at P. More sweeps come closer to that exact removal.
+their order, are one Gauss-Seidel sweep over ``C^-1[P, P] a = w[P]``, the system of removing them all at once, and its
+new weights are ``w - C^-1[:, P] a``, then zeros at P. More sweeps come closer to that exact removal.
 
-Source: Dong et al., algorithm 1. The closed form is solved in blocks of the order: within a block the triangular system,
-between blocks one product for all outputs.
+Source: Dong et al., algorithm 1. The closed form is solved in blocks of the order: within a block the triangular
+system, between blocks one product for all outputs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from ticketcli.criteria.layerwise.inverse import Damped, chunks, packed, submatrices, support_affordable
 
 _LEAST_BLOCK, _MOST_BLOCK = 32, 1024
-_BLOCKS = 8  # of an output's inputs: triangular systems and products then cost about the same
+_BLOCKS = 10  # of an output's inputs: gathering triangles and multiplying blocks then cost about the same
 
 
 def lobs(
@@ -24,8 +24,8 @@ def lobs(
 ) -> tuple[Tensor, float]:
     """The weights after the removals, and the sum over them of the root of what each cost.
 
-    Where weights were gone before, each output is solved on what lives in it, up to `SUPPORT_LIMIT` multiply-adds; above,
-    the shared inverse is used and what is gone is removed again after the new removals.
+    Where weights were gone before, each output is solved on what lives in it, up to `SUPPORT_LIMIT` multiply-adds;
+    above, the shared inverse is used and what is gone is removed again after the new removals.
 
     Args:
         weight: [g, o, d]; zeros where nothing lives.

@@ -1,7 +1,7 @@
 """OBC: exact greedy OBS in each output, the inverse brought down after every removal; outputs merged by what they paid.
 
-Source: Frantar and Alistarh, "Optimal Brain Compression", 2022, algorithms 1 and 2. What a removal costs mostly grows from
-one to the next, but not always, so that taking the cheapest removals of all outputs is a heuristic; an output
+Source: Frantar and Alistarh, "Optimal Brain Compression", 2022, algorithms 1 and 2. What a removal costs mostly grows
+from one to the next, but not always, so that taking the cheapest removals of all outputs is a heuristic; an output
 keeps as many of its first removals as it has among them.
 """
 

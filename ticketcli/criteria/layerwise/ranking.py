@@ -12,7 +12,7 @@ Pattern = tuple[int, int]
 
 
 def smallest(scores: Tensor, among: Tensor, count: int) -> Tensor:
-    """The `count` smallest scores among some weights, in the order (score, flat index): a bool tensor of their shape."""
+    """The `count` smallest scores among some weights, in the order (score, flat index): bool, in their shape."""
     flat, allowed = scores.reshape(-1).cpu().numpy(), among.reshape(-1).cpu().numpy()
     fallen = np.zeros(flat.shape, dtype=np.bool_)
     if count > 0:

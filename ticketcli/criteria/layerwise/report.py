@@ -17,7 +17,7 @@ _BINS = 24
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many living weights have a log10 sensitivity between two neighbouring edges; exact zeros are counted apart."""
+    """How many living weights have a log10 sensitivity between neighbouring edges; exact zeros are counted apart."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]

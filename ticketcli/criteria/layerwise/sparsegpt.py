@@ -5,8 +5,6 @@ Source: Frantar and Alistarh, "SparseGPT", 2023, algorithm 1, with its mask chos
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -60,6 +58,7 @@ def sparsegpt(
 
 def _upper(inverse: Tensor) -> Tensor:
     """U with ``C^-1 = U^T U``."""
+    factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(inverse, upper=True)
     if bool(failed.any()):
         raise DivergedError("the inverse of the second moments lost its definiteness", where="calibration",
@@ -68,7 +67,6 @@ def _upper(inverse: Tensor) -> Tensor:
 
 
 def _falls(scores: Tensor, alive: Tensor, quota: int, epsilon: float | None, pattern: Pattern | None) -> Tensor:
-    choose: Callable[[], Tensor]
     if pattern is not None:
         return by_pattern(scores, alive, pattern)
     if epsilon is not None:

@@ -15,6 +15,7 @@ from ticketcli.report.grid import Grid
 from ticketcli.report.page.contrasts import contrasts
 from ticketcli.report.page.costs import costs
 from ticketcli.report.page.curves import curves, gradients
+from ticketcli.report.page.errors import errors
 from ticketcli.report.page.features import features
 from ticketcli.report.page.layers import layers
 from ticketcli.report.page.masks import Masks
@@ -59,6 +60,7 @@ def _chapter(subject: Subject, name: str, names: Names) -> Chapter:
         rounds(subject, names),
         sweeps(subject, masks, names),
         layers(subject, masks, names),
+        errors(subject, names),
         overlaps(subject, masks, names),
         features(subject, names),
         pictures(subject, names),
