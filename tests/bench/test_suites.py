@@ -16,6 +16,7 @@ from ticketcli.bench.suites import (
     end_to_end,
     loader_32,
     loader_jpeg,
+    lobs,
     mask_io,
     maskstep,
     startup,
@@ -34,7 +35,7 @@ from ticketcli.training import loop
 TINY = Setting("a machine", 1, {}, 0.004)
 SLOW = ("startup", "detect-step", "end-to-end", "checkpoint")
 ROWS = {"threshold": 7, "maskstep": 4, "step": 2, "recon": 2, "mask-io": 6, "checkpoint": 5, "startup": 2, "coco-eval": 2,
-        "loader-32": 3, "loader-jpeg": 1, "train-cpu": 1, "train-gpu": 1, "detect-step": 1, "end-to-end": 2}  # fmt: skip
+        "loader-32": 3, "loader-jpeg": 1, "train-cpu": 1, "train-gpu": 1, "detect-step": 1, "end-to-end": 2, "lobs": 9}  # fmt: skip
 
 
 def rows_of(suite, folder):
@@ -158,6 +159,16 @@ def wrong_end_to_end(monkeypatch):
     monkeypatch.setattr(end_to_end, "ask", lambda command, seconds: Answer(seen, "", 3 if "status" in command else 0))
 
 
+def wrong_lobs(monkeypatch):
+    right = lobs.prune_layer
+
+    def off(weight, gram, *, method, **how):
+        found = right(weight, gram, method={"lobs": "magnitude"}.get(method, method), **how)
+        return dataclasses.replace(found, weight=found.weight * 1.0001)
+
+    monkeypatch.setattr(lobs, "prune_layer", off)
+
+
 @pytest.mark.parametrize("suite", [name for name in SUITES if name != "train-gpu"])
 def test_a_check_of_equality_sees_what_is_wrong_with_ours(suite, tmp_path, monkeypatch):
     globals()["wrong_" + suite.replace("-", "_")](monkeypatch)
@@ -166,7 +177,7 @@ def test_a_check_of_equality_sees_what_is_wrong_with_ours(suite, tmp_path, monke
         pytest.skip("this CPU has no bf16")
     assert rows
     assert any(row.failed for row in rows)
-    compared = {"maskstep": 4, "threshold": 6, "coco-eval": 2, "checkpoint": 5}
+    compared = {"maskstep": 4, "threshold": 6, "coco-eval": 2, "checkpoint": 5, "lobs": 9}
     assert sum(row.failed for row in rows) >= min(compared.get(suite, 1), len(rows))  # not every peer is installed
 
 

@@ -40,6 +40,7 @@ SUITES: Mapping[str, Suite] = {
     "train-cpu": Suite("train_cpu:run", "a step in bf16, channels last: fp32 NCHW; each setting alone", 6),
     "train-gpu": Suite("train_gpu:run", "a step in bf16, channels last, compiled: TF32 NCHW, dense loops", 5, (GPU,)),
     "detect-step": Suite("detect_step:run", "a step of Mask R-CNN: torchvision's reference loop", 2),
+    "lobs": Suite("lobs:run", "pruning with compensation: plain loops; all layers of a ResNet-50 in a minute", 7),
     "end-to-end": Suite("end_to_end:run", "the demo's time in forward, backward and optimiser, by a profile", 1),
 }  # fmt: skip
 

@@ -5,6 +5,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from tests.criteria.layerwise.layers import accumulated, columns, error, gram_of, images, weights
@@ -12,6 +14,7 @@ from ticketcli.criteria.layerwise import inverse as inverse_file
 from ticketcli.criteria.layerwise import obc as obc_file
 from ticketcli.criteria.layerwise.gram import Gram
 from ticketcli.criteria.layerwise.layer import BASELINES, METHODS, power, prune_layer, sensitivities
+from ticketcli.criteria.layerwise.ranking import shares
 from ticketcli.errors import DivergedError, InputMissing, MismatchError, UsageError
 
 ALL = METHODS + BASELINES
@@ -143,6 +146,16 @@ def test_wanda_keeps_the_same_share_of_every_output(rows):
     assert found.mask.sum(dim=1).tolist() == [6] * 6
     obd = prune_layer(scaled, gram_of(rows), method="obd", kept=36, centre=False)
     assert obd.mask.sum(dim=1).tolist() != [6] * 6
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=12), st.floats(0, 1))
+def test_a_count_is_shared_out_exactly_and_within_each_size(sizes, share):
+    count = round(share * sum(sizes))
+    found = shares(torch.tensor(sizes), count)
+    assert sum(found) == count
+    for quota, size in zip(found, sizes, strict=True):
+        assert 0 <= quota <= size
+        assert abs(quota - count * size / max(1, sum(sizes))) <= 1
 
 
 def test_baselines_rank_by_their_formulas(rows):

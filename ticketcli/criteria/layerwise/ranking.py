@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,23 +29,10 @@ def smallest(scores: Tensor, among: Tensor, count: int) -> Tensor:
 
 
 def shares(sizes: Tensor, count: int) -> list[int]:
-    """`count` divided in proportion to the sizes, exactly, and never more than a size."""
-    ends = torch.cumsum(sizes.double().cpu(), dim=0).numpy()
-    total = max(1.0, float(ends[-1]) if len(ends) else 1.0)
-    marks = np.floor(ends * (count / total) + 0.5).astype(np.int64)
-    if len(marks):
-        marks[-1] = count
-    sizes_ = sizes.cpu().numpy().astype(np.int64)
-    found = np.diff(marks, prepend=0)
-    over = np.maximum(found - sizes_, 0)
-    found -= over
-    for place in np.flatnonzero(found < sizes_):  # what rounding gave to a part that has no more goes to the next
-        if not over.sum():
-            break
-        more = min(int(sizes_[place] - found[place]), int(over.sum()))
-        found[place] += more
-        over[np.argmax(over)] -= more
-    return [int(one) for one in found]
+    """`count` divided in proportion to the sizes, exactly, by rounding their running sum: never more than a size."""
+    ends = [0, *accumulate(int(size) for size in sizes.tolist())]
+    marks = [(2 * end * count + ends[-1]) // max(1, 2 * ends[-1]) for end in ends]  # halves up, in whole numbers
+    return [mark - before for before, mark in pairwise(marks)]
 
 
 def smallest_by_row(scores: Tensor, among: Tensor, count: int) -> Tensor:
