@@ -3,6 +3,9 @@ import torch
 import torch.fx
 from torch import nn
 
+from ticketcli.criteria.layerwise.bound import error_bound
+from ticketcli.criteria.layerwise.gram import GramAccumulator
+from ticketcli.criteria.layerwise.layer import prune_layer
 from ticketcli.data.images import Normalization
 from ticketcli.errors import UsageError
 from ticketcli.models.architectures import build_encoder, prunable
@@ -62,6 +65,13 @@ def test_of_a_grey_image_the_lenets_see_the_very_pixels_of_its_set():
     torch.testing.assert_close(grey_middle(shown)[:, 0].double(), wanted, rtol=1e-6, atol=1e-6)
 
 
+def test_what_the_lenets_see_is_shorter_than_the_images_by_the_gain_that_it_names():
+    shown = images(28)
+    assert float(grey_middle(shown).norm() / shown.norm()) < grey_middle.gain
+    grey = shown[:, :1].expand(-1, 3, -1, -1)
+    assert float(grey_middle(grey).norm() / grey.norm()) == pytest.approx(grey_middle.gain)
+
+
 @pytest.mark.parametrize("arch", LENETS)
 def test_images_that_are_too_small_are_refused(arch):
     with pytest.raises(UsageError, match="a LeNet looks at 28 pixels a side, and these images have 24"):
@@ -88,6 +98,18 @@ def test_the_first_layers_of_a_lenet5_end_in_taps_after_relu():
     assert all(float(tap.min()) == 0 for tap in taps.values())
     first = nn.functional.max_pool2d(torch.relu(net.conv1(grey_middle(images()))), 2)
     assert torch.equal(taps["pool1"], first)
+
+
+@pytest.mark.parametrize("arch", LENETS)
+def test_errors_of_its_output_can_be_bounded(arch):
+    net = encoder(arch).eval()
+    last = net.get_submodule(net.head_names[0])
+    moments = GramAccumulator(last, positions=None, seed=0)
+    moments.add(torch.rand(64, last.in_features, generator=generator(0, "inputs")), 0)
+    kept = last.weight.numel() // 2
+    pruned = prune_layer(last.weight.detach(), moments.finalize(), method="lobs", kept=kept, centre=True)
+    found = error_bound(net, {net.head_names[0]: pruned.report}, images(n=1), norm="spectral")
+    assert found["output"] == pytest.approx(pruned.report.error**0.5)
 
 
 @pytest.mark.parametrize("arch", LENETS)
