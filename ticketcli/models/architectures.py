@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -12,7 +13,9 @@ from torch import nn
 from ticketcli.errors import MismatchError, UsageError, did_you_mean
 from ticketcli.models import timm_encoder
 from ticketcli.models.encoder import Encoder
+from ticketcli.models.lenet import LeNet5, LeNet300
 from ticketcli.models.resnet import ResNet, Shape
+from ticketcli.models.vgg import VGG
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.seeds import generator
 
@@ -49,7 +52,17 @@ def _table() -> dict[str, Architecture]:
     for depth, weights in {20: "0.27 M", 32: "0.46 M", 44: "0.66 M", 56: "0.85 M"}.items():
         cifar = Shape(3 * ((depth - 2) // 6,), (16, 32, 64), stem=3, shortcut="padding")
         table[f"resnet{depth}"] = _resnet(cifar, 32, f"{weights} weights, CIFAR's, shortcuts without parameters")
-    return table
+    return table | _chains()
+
+
+def _chains() -> dict[str, Architecture]:
+    """Nets without shortcuts, which papers on pruning are measured by."""
+    return {
+        "lenet300": Architecture(LeNet300, 32, "0.27 M weights, LeNet-300-100, the middle 28 pixels in grey; no taps"),
+        "lenet5": Architecture(LeNet5, 32, "0.43 M weights, Caffe's LeNet-5, the middle 28 pixels in grey"),
+        "vgg16": Architecture(VGG, 224, "138 M weights with 1000 classes, torchvision's"),
+        "vgg16_bn": Architecture(partial(VGG, normalized=True), 224, "vgg16 with BatchNorm, torchvision's"),
+    }
 
 
 ARCHITECTURES: Mapping[str, Architecture] = _table()

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ticketcli.errors import UsageError
+
 BlockKind = Literal["basic", "bottleneck"]
 
 
@@ -18,7 +20,7 @@ class Encoder(nn.Module, ABC):
     `stem` and `head`.
 
     Attributes:
-        tap_names: the taps, shallow to deep; a timm name may hold dots (`stages.2`).
+        tap_names: the taps, shallow to deep; a name may hold dots (`stages.2`). None at all in a net without maps.
         depths: for each tap, the blocks of the decoder's stage that rebuilds it.
         block_kind: the kind of those blocks.
         stem_names: the convolutions that see the image.
@@ -40,12 +42,29 @@ class Encoder(nn.Module, ABC):
         """Replace the classifier by a fresh one of `n_classes`; the global generator is not touched."""
 
     def taps(self, x: Tensor) -> dict[str, Tensor]:
-        """Images [N, 3, H, W] -> taps, shallow to deep, each [N, C_i, h_i, w_i]."""
+        """Images [N, 3, H, W] -> taps, shallow to deep, each [N, C_i, h_i, w_i].
+
+        Raises:
+            UsageError: the net has none.
+        """
+        self.require_taps()
         return self.taps_and_logits(x)[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [N, 3, H, W] -> logits [N, n_classes]."""
         return self.taps_and_logits(x)[1]
+
+    def require_taps(self) -> None:
+        """For all that reads taps: decoders, pyramids, features and what is frozen by them.
+
+        Raises:
+            UsageError: the net has no maps to tap.
+        """
+        if not self.tap_names:
+            raise UsageError(
+                f"a {type(self).__name__} has no feature maps, and this reads them", where="arch",
+                hint="for decoders, features and pixel-level tasks choose a net of convolutions; loss: cls needs none",
+            )  # fmt: skip
 
     def drop_head(self) -> None:
         """Leave the classifier out, for tasks that only read taps: its parameters are gone, logits mean nothing."""

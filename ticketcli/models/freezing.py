@@ -59,7 +59,11 @@ def freeze_untapped(encoder: Encoder, *, image_size: int) -> None:
     """Take the gradients from the parameters that no tap depends on, such as the classifier's.
 
     For a loss that reads taps alone: it never moves these, and processes that train together must not wait for them.
+
+    Raises:
+        UsageError: the net has no taps.
     """
+    encoder.require_taps()
     known = set[str]().union(*(_behind(encoder, tap, image_size) for tap in encoder.tap_names))
     for name, parameter in encoder.named_parameters():
         if name not in known:
@@ -84,7 +88,7 @@ def _names_upto(encoder: Encoder, upto: Upto, image_size: int) -> set[str]:
         return set()
     if upto == "backbone":
         return {name for name, _ in encoder.named_parameters()}
-    if len(encoder.tap_names) == 1:
+    if len(encoder.tap_names) <= 1:
         raise _untold(upto)
     shallower, first = encoder.tap_names[:-N_LEVELS], encoder.tap_names[-N_LEVELS:][0]
     if upto == "first" or shallower:

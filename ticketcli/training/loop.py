@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from ticketcli.errors import CorruptError
 from ticketcli.events import Progress
@@ -16,7 +18,10 @@ from ticketcli.recipe.configs import Training
 from ticketcli.store.codec import pack, unpack
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of, load_into
+from ticketcli.tensors.global_draws import global_draws
 from ticketcli.tensors.masking import MaskedWeights
+from ticketcli.tensors.ranks import rank
+from ticketcli.tensors.seeds import derive
 from ticketcli.training.copies import Copies
 from ticketcli.training.divergence import gradient_norm, require_finite, require_finite_values
 from ticketcli.training.parts import laid_out, like_weights
@@ -101,6 +106,18 @@ def learning_rate(config: Training, iteration: int, per_epoch: int) -> float:
     return rate * (config.warmup_factor + (1 - config.warmup_factor) * iteration / warmup)
 
 
+def dropout_draws(run: Run, iteration: int) -> AbstractContextManager[None]:
+    """Within, what dropout draws is a function of (seed, iteration, process); without dropout nothing is changed.
+
+    So a resumed training draws what an uninterrupted one does. Several processes, or parts of a batch, draw otherwise
+    than one whole.
+    """
+    if not any(isinstance(part, _DropoutNd) and part.p > 0 for part in run.model.modules()):
+        return nullcontext()
+    device = next(run.model.parameters()).device
+    return global_draws(derive(run.config.seed, "dropout", iteration, rank()), device)
+
+
 def build_optimizer(config: Training, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """A fresh optimiser: nothing of an earlier round survives in it."""
     fused = True if config.fused else None
@@ -164,7 +181,9 @@ def _train(run: Run, resume: State | None, keep: Mapping[int, str]) -> Generator
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(run.config, iteration, per_epoch)
         optimizer.zero_grad(set_to_none=True)
-        losses = replica.learn(run.batches.at(epoch, step), where=run.what)
+        batch = run.batches.at(epoch, step)
+        with dropout_draws(run, iteration):
+            losses = replica.learn(batch, where=run.what)
         if masked is not None:
             masked.mask_gradients()
         norm = gradient_norm(parameters, run.config.clip)

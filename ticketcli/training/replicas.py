@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ticketcli.errors import OutOfMemory
 from ticketcli.recipe.configs import Training
 from ticketcli.tensors import ranks
+from ticketcli.tensors.global_draws import global_draws
 from ticketcli.training.compiling import compiled
 from ticketcli.training.memory import does_not_fit, is_out_of_memory, largest_that_fits
 from ticketcli.training.parts import Batch, in_layout, n_images, parts_of, some
@@ -121,7 +122,8 @@ class Replica:
         which more than two processes add up. What goes on from a saved state would begin with the first layout again.
         """
         buffers = [buffer.clone() for buffer in self.model.buffers()]
-        self.loss(*batch)["loss"].backward()
+        with global_draws(0, next(self.model.parameters()).device):  # dropout draws in here, too
+            self.loss(*batch)["loss"].backward()
         self.model.zero_grad(set_to_none=True)
         with torch.no_grad():
             for buffer, before in zip(self.model.buffers(), buffers, strict=True):

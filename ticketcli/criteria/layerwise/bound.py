@@ -163,6 +163,8 @@ class _Walk:
         if target in (operator.mul, torch.mul, "mul") and isinstance(node.args[1], int | float):
             return self._of(node, node.args[0]) * abs(node.args[1])
         before = self._of(node, node.args[0])
+        if hasattr(target, "gain"):  # a network's own function, kept whole by `torch.fx.wrap`, says what it is
+            return before * float(target.gain)
         if target is operator.getitem:
             self._require_slices(node)
             return before

@@ -10,6 +10,7 @@ from ticketcli.figures.heatmap import Heatmap
 from ticketcli.report.page.masks import Layers, Masks
 from ticketcli.report.page.section import Block, Drawn, Names, Section, Words
 from ticketcli.report.page.subject import Arm, Subject, counted
+from ticketcli.report.page.swept import Sweep, in_sweeps, sweeps_of
 
 _MOST = 8  # arms that have a figure of their own
 _CROSS = (
@@ -19,10 +20,12 @@ _CROSS = (
 
 def layers(subject: Subject, masks: Masks, names: Names) -> Section | None:
     """A row a ticket at its last round, then for each arm a row a round; None of a run that prunes nothing."""
-    arms = [arm for arm in subject.arms if masks.replicates(arm)]
+    along = sweeps_of(subject)
+    elsewhere = in_sweeps(subject)
+    arms = [arm for arm in subject.arms if masks.replicates(arm) and arm.number not in elsewhere]
     if not subject.arms:
         return None
-    if not arms:
+    if not masks.paths:
         why = "No mask is there yet."
         return Section("layers", "Layer by layer", (Words(why, is_absence=True),))
     blocks: list[Block] = []
@@ -42,12 +45,24 @@ def layers(subject: Subject, masks: Masks, names: Names) -> Section | None:
             title = f"{arm.name}, round by round" + (f" (replicate {replicate})" if len(arm.steps) > 1 else "")
             rows = [f"round {number}" for number, _ in there]
             blocks.append(_figure(subject, names, title, rows, [[one] for _, one in there], columns, replicate))
-    if len(arms) > _MOST:
-        blocks.append(
-            Words(f"{len(arms) - _MOST} further arms have no figure of their own; summary.json has them all.")
-        )
+    blocks += [drawn for sweep in along[:_MOST] for drawn in _along(subject, masks, sweep, names)]
+    further = max(len(arms) - _MOST, 0) + max(len(along) - _MOST, 0)
+    if further:
+        blocks.append(Words(f"{further} further arms have no figure of their own; summary.json has them all."))
     blocks += [Words(f"Not shown: {problem}.", is_absence=True) for problem in masks.problems]
     return Section("layers", "Layer by layer", tuple(blocks))
+
+
+def _along(subject: Subject, masks: Masks, sweep: Sweep, names: Names) -> list[Drawn]:
+    """A row for each pruning along a setting, as means over the replicates."""
+    arms = [arm for arm in sweep.arms if masks.replicates(arm)]
+    if sweep.kind == "heal" or not arms:  # healing leaves masks as they are
+        return []
+    found = [_last(masks, arm)[0] for arm in arms]
+    there = [(arm, group) for arm, group in zip(arms, found, strict=True) if group]
+    rows = [arm.name for arm, _ in there]
+    columns = list(there[0][1][0]) if there else []
+    return [_figure(subject, names, sweep.name, rows, [group for _, group in there], columns)] if there else []
 
 
 def _last(masks: Masks, arm: Arm) -> tuple[list[Layers], int]:

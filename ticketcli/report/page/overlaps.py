@@ -17,6 +17,7 @@ from ticketcli.report.overlap import Overlap, layer_overlaps, whole_overlap
 from ticketcli.report.page.masks import Masks, Place
 from ticketcli.report.page.section import Block, Drawn, Names, Section, Shown, Words
 from ticketcli.report.page.subject import Arm, Subject, counted
+from ticketcli.report.page.swept import in_sweeps
 
 _BUDGET = 4_000_000_000  # weights that are read for the curves: some five seconds
 _LEGEND = (
@@ -44,9 +45,13 @@ class Shared:
 
 
 def overlaps(subject: Subject, masks: Masks, names: Names) -> Section | None:
-    """Arms with each other, seeds with each other, rounds with each other; None of a run without two masks."""
-    arms = [arm for arm in subject.arms if masks.replicates(arm)]
-    if len(masks.paths) < 2:
+    """Arms with each other, seeds with each other, rounds with each other; None of a run without two masks.
+
+    Prunings along one setting are not compared with each other.
+    """
+    elsewhere = in_sweeps(subject)
+    arms = [arm for arm in subject.arms if masks.replicates(arm) and arm.number not in elsewhere]
+    if len(masks.paths) < 2 or not arms:
         return None
     blocks: list[Block] = []
     problems = len(masks.problems)

@@ -25,6 +25,7 @@ from ticketcli.report.page.pictures import pictures
 from ticketcli.report.page.results import results, rounds
 from ticketcli.report.page.section import Block, Names, Section, Shown, runs_of_figures, slug
 from ticketcli.report.page.subject import Subject
+from ticketcli.report.page.sweeps import sweeps
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def _chapter(subject: Subject, name: str, names: Names) -> Chapter:
         results(subject, names),
         contrasts(subject, names),
         rounds(subject, names),
+        sweeps(subject, masks, names),
         layers(subject, masks, names),
         errors(subject, names),
         overlaps(subject, masks, names),

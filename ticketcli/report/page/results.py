@@ -14,6 +14,7 @@ from ticketcli.report.measures import IN, Measure, named
 from ticketcli.report.observations import Point as Place
 from ticketcli.report.page.section import Block, Drawn, Names, Section, Shown, Words
 from ticketcli.report.page.subject import Subject, counted, interval_words
+from ticketcli.report.page.swept import in_sweeps
 from ticketcli.report.rows import Row
 from ticketcli.report.tables import Table, make_table
 from ticketcli.report.words import comparison, grid, legend
@@ -53,8 +54,13 @@ def results(subject: Subject, names: Names) -> Section:
 
 
 def rounds(subject: Subject, names: Names) -> Section | None:
-    """What each round's mask is worth on the source, healed and not; None of a run that prunes nothing."""
-    groups = tuple(dict.fromkeys(step.group for step in subject.recipe.steps if step.stage == "prune"))
+    """What each round's mask is worth on the source, healed and not; None of a run without rounds.
+
+    Prunings along one setting have a section of their own.
+    """
+    elsewhere = in_sweeps(subject)
+    arms = [arm for arm in subject.arms if arm.number not in elsewhere]
+    groups = tuple(dict.fromkeys(step.group for arm in arms for step in arm.steps.values()))
     if not groups:
         return None
     variables = {name for group in groups for step in subject.recipe.instances[group] for name in step.variables}
@@ -64,7 +70,7 @@ def rounds(subject: Subject, names: Names) -> Section | None:
     for measure, (title, told) in zip(table.measures, _OF_ROUNDS.values(), strict=True):
         curves = _round_curves(subject, table.rows, measure)
         if curves:
-            without = [arm.name for arm in subject.arms if all(arm.number != curve.look for curve in curves)]
+            without = [arm.name for arm in arms if all(arm.number != curve.look for curve in curves)]
             told = told.replace("{part}", table.part)
             told += f" Without such a value: {', '.join(without)}." if without else ""
             name = names.take("rounds", *measure.name.split("."))
