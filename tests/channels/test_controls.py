@@ -227,7 +227,7 @@ def test_features_can_be_controlled_instead_of_images():
         handle = model.layer1[0].conv1.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
         list(train_controls(training_of(controls, watched), batches(0, 1)))
         handle.remove()
-        (real, control), given = seen
+        (real, _), given = seen
         assert real.shape[1] == 8
         assert given.shape[0] == 2 * len(real)
         assert not torch.equal(given[: len(real)], given[len(real) :])
@@ -244,7 +244,7 @@ def test_the_noise_of_lemma_2_is_off_unless_asked_for():
         plain = controls.logits(images(), permuted, draw())
         noisy = controls.logits(images(), permuted, draw(), lemma2_noise=True)
         torch.testing.assert_close(plain, model(images()), rtol=1e-10, atol=1e-10)
-        assert float((noisy - plain).abs().max()) > 0.01
+        assert float((noisy - plain).std()) > float(plain.std(dim=0).mean())  # larger than what tells images apart
         assert torch.equal(noisy, controls.logits(images(), permuted, draw(), lemma2_noise=True))
 
 

@@ -127,7 +127,7 @@ def test_diagnostics_see_good_controls_and_bad_ones():
     sigma = covariance(P)
     x = rows(600, sigma, mean=1.0)
     good = diagnose(x, source_of(sigma, mean=1.0)(x, draw(5)), draw(6))
-    assert max(good.mean_gap, good.covariance_gap, good.off_diagonal_gap) < 0.15
+    assert max(good.mean_gap, good.covariance_gap, good.off_diagonal_gap) < 0.2
     assert abs(good.mmd_full) < 0.02
     assert abs(good.mmd_partial) < 0.02
     assert good.diagonal_correlation < 0.95
@@ -150,9 +150,9 @@ def test_what_is_covariant_within_a_group_is_no_gap():
     sigma = covariance(4)
     groups = torch.tensor([0, 0, 1, 1])
     x = rows(4000, sigma)
-    control = source_of(sigma, groups=groups)(x, draw(1))
-    assert diagnose(x[:400], control[:400], draw(), groups=groups).off_diagonal_gap < 0.1
-    assert diagnose(x[:400], control[:400], draw()).off_diagonal_gap > 0.1
+    control = source_of(sigma, groups=groups)(x, draw(2))
+    assert diagnose(x[:400], control[:400], draw(), groups=groups).off_diagonal_gap < 0.15
+    assert diagnose(x[:400], control[:400], draw()).off_diagonal_gap > 0.2
 
 
 def test_rows_of_another_length_are_refused():

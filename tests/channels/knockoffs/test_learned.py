@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -89,15 +91,51 @@ def test_the_generator_learns_after_every_few_batches():
     assert ["generator" in step.losses for step in steps] == [False, True, False, True]
 
 
-def test_a_trained_generator_comes_nearer_to_the_data():
-    """Statistical: the mean of several batches, at a fixed seed."""
-    learner = gan(width=16, judge_steps=3, lr=2e-3)
+def measured(learner):
+    """What each judge says of the generator's controls, on images that nobody learned from."""
     x = torch.cat([pictures(k) for k in range(40, 60)])
+    control = learner(x, draw())
+    critic = float(learner._networks["critic"](control).detach().mean())
+    exchange = float(learner._told_exchanges(x, control, 0.0, draw(1)).detach())
+    return {
+        "critic": critic,
+        "exchange": exchange,
+        "information": float(learner._information(x, control, draw(2)).detach()),
+    }
+
+
+@pytest.mark.parametrize(
+    ("judge", "weights", "sign"),
+    [
+        ("critic", {"mu": 100.0, "lam": 0.0}, 1),
+        ("exchange", {"mu": 0.0, "lam": 0.0}, 1),
+        ("information", {"mu": 0.0, "lam": 100.0}, -1),
+    ],
+)
+def test_the_generator_pleases_its_critic_hides_exchanges_and_gives_nothing_away(judge, weights, sign):
+    """The sign of each term of its loss: the judges learn first, and then stand still."""
+    learner = gan(judge_steps=10_000, lr=3e-3, **weights)
+    list(learn(learner, (pictures(k) for k in range(60)), seed=0))
+    before = measured(learner)
+    learner.settings = replace(learner.settings, judge_steps=1)
+    for name in ("critic", "discriminator", "information"):
+        learner._optimizers[name].param_groups[0]["lr"] = 0.0
+    list(learn(learner, (pictures(k) for k in range(60, 100)), seed=0))
+    assert sign * (measured(learner)[judge] - before[judge]) > 0.02
+
+
+@pytest.mark.slow
+def test_a_trained_generator_comes_nearer_to_the_data():
+    """Statistical, at a fixed seed."""
+    learner = gan(width=16, judge_steps=5, lr=2e-3)
+    x = torch.cat([pictures(k) for k in range(2000, 2025)])
     before = diagnose(x, learner(x, draw()), draw())
-    list(learn(learner, (pictures(k) for k in range(150)), seed=0))
+    batches = (torch.cat([pictures(6 * k + j) for j in range(6)]) for k in range(300))
+    list(learn(learner, batches, seed=0))
     after = diagnose(x, learner(x, draw()), draw())
-    assert after.covariance_gap < 0.8 * before.covariance_gap
-    assert after.mmd_full < before.mmd_full
+    assert after.mmd_full < 0.9 * before.mmd_full
+    assert after.mmd_partial < 0.9 * before.mmd_partial
+    assert after.off_diagonal_gap < 0.9 * before.off_diagonal_gap
 
 
 def test_the_information_bound_tells_copies_from_strangers():
