@@ -68,6 +68,28 @@ def test_what_does_not_fall_is_left_out_with_a_reason():
     assert all(group.joins_sum for group in graph.groups)  # the concatenation
 
 
+def test_channels_that_a_shared_layer_reads_keep_their_width():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.stem_bn = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+            self.conv, self.bn, self.shared = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
+
+        def forward(self, x):
+            x = self.stem_bn(self.stem(x))
+            return self.shared(self.bn(self.conv(x))), self.shared(x)
+
+    assert channel_graph(Shared())["conv"].joins_sum
+
+
+def test_a_weight_that_is_computed_is_left_alone():
+    model = net("basic")
+    torch.nn.utils.parametrizations.weight_norm(model.layer1[0].conv2)
+    graph = channel_graph(model)
+    assert "computed" in reasons(graph)["layer1.0.conv2"]
+    assert graph["layer1.0.conv1"].joins_sum
+
+
 def test_a_tap_keeps_its_width():
     class Tapped(nn.Module):
         def __init__(self):

@@ -153,6 +153,8 @@ class _Finder:
         assert isinstance(conv, nn.Conv2d)
         if self._is_shared(node):
             return "it is called more than once"
+        if not _has_own_weight(conv):
+            return "its weight is computed from other parameters"
         if conv.groups > 1:
             kind = "depthwise" if conv.groups == conv.in_channels else f"in {conv.groups} groups"
             return f"it is {kind}: its outputs are tied to its inputs"
@@ -206,7 +208,7 @@ class _Finder:
 
     def _consumer(self, reader: fx.Node, layout: Layout, channels: int) -> Consumer | None:
         module, name = self.module_of(reader), str(reader.target)
-        if module is None or self._is_shared(reader):
+        if module is None or self._is_shared(reader) or not _has_own_weight(module):
             return None
         if isinstance(module, nn.Conv2d) and layout == "map" and module.groups == 1 and module.in_channels == channels:
             return Consumer(name)
@@ -235,6 +237,11 @@ class _Finder:
         for few, many in ((ours, theirs), (theirs, ours)):
             if len(few) == 1 < len(many):
                 yield few[0]
+
+
+def _has_own_weight(module: nn.Module) -> bool:
+    """Not so where it is parametrised, as spectral norm and weight norm do."""
+    return "weight" in module._parameters
 
 
 def _ancestors(nodes: list[fx.Node]) -> dict[fx.Node, frozenset[fx.Node]]:

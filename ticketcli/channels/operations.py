@@ -97,6 +97,15 @@ def _after_mean(node: fx.Node, layout: Layout) -> Layout | None:
 
 
 def _after_view(node: fx.Node, _layout: Layout) -> Layout | None:
-    """`view(n, -1)`: the rest of an image in one row."""
+    """`view(n, -1)`: each image in one row."""
     sizes = node.args[1:] if not isinstance(node.args[1], (tuple, list)) else tuple(node.args[1])
-    return "vector" if len(sizes) == 2 and sizes[1] == -1 else None
+    return "vector" if len(sizes) == 2 and sizes[1] == -1 and _is_batch_size(sizes[0]) else None
+
+
+def _is_batch_size(value: Any) -> bool:
+    if not isinstance(value, fx.Node):
+        return False
+    if value.target == "size":
+        return value.args[1:] == (0,)
+    whole = value.args[0] if value.target is operator.getitem and value.args[1] == 0 else None
+    return isinstance(whole, fx.Node) and (whole.target == "size" or whole.args[1:] == ("shape",))
