@@ -1,0 +1,124 @@
+"""What a channel mask saves: parameters and multiply-adds, layer by layer, without making the smaller network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ticketcli.channels.graph import ChannelGraph
+from ticketcli.channels.masks import ChannelMasks, require_channels
+from ticketcli.tensors.modes import evaluating
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a layer or a network, dense and without the fallen channels.
+
+    Attributes:
+        parameters, parameters_left: BatchNorm's scale and shift count, its statistics do not.
+        macs, macs_left: multiply-adds of convolutions and linear layers for one image.
+    """
+
+    parameters: int
+    parameters_left: int
+    macs: int
+    macs_left: int
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.parameters + other.parameters,
+            self.parameters_left + other.parameters_left,
+            self.macs + other.macs,
+            self.macs_left + other.macs_left,
+        )
+
+    @property
+    def parameter_reduction(self) -> float:
+        """Share of the parameters that is gone, in [0, 1]."""
+        return 1 - self.parameters_left / self.parameters
+
+    @property
+    def mac_reduction(self) -> float:
+        """Share of the multiply-adds that is gone, in [0, 1]; says nothing of speed, which has to be measured."""
+        return 1 - self.macs_left / self.macs
+
+
+@torch.no_grad()
+def output_positions(model: nn.Module, images: Tensor) -> dict[str, int]:
+    """How many outputs each convolution and linear layer has in one channel, over all calls and all `images`.
+
+    Runs on tensors without values: it costs neither arithmetic nor memory, and leaves the network as it was.
+
+    Args:
+        model: any network.
+        images: [N, 3, H, W], of which only the shape counts.
+    """
+    found: dict[str, int] = {}
+    names: dict[nn.Module, str] = {
+        part: name for name, part in model.named_modules() if isinstance(part, (nn.Conv2d, nn.Linear))
+    }
+
+    def count(part: nn.Module, _given: object, output: Tensor) -> None:
+        n_channels = part.out_channels if isinstance(part, nn.Conv2d) else part.out_features
+        assert isinstance(n_channels, int)
+        found[names[part]] = found.get(names[part], 0) + output.numel() // n_channels
+
+    ghosts = {name: tensor.to("meta") for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+    handles = [part.register_forward_hook(count) for part in names]
+    try:
+        with evaluating(model):
+            functional_call(model, ghosts, (images.to("meta"),))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def costs(
+    model: nn.Module, graph: ChannelGraph, channels: ChannelMasks, positions: Mapping[str, int]
+) -> dict[str, Cost]:
+    """The cost of every part of the network that has parameters of its own, dense and without the fallen channels.
+
+    Args:
+        model: at full width.
+        graph: of the model.
+        channels: which channels live.
+        positions: of one image, from `output_positions`.
+
+    Raises:
+        UsageError, MismatchError: as `require_channels`.
+
+    Source: SCOP: the first convolution of a block loses outputs, inner ones inputs and outputs, the last one inputs and
+    the outputs that it would add zeros with.
+    """
+    require_channels(graph, channels)
+    rows, columns = {}, {}  # part -> share of its outputs, or of its inputs, that is left, as (kept, all)
+    for group in graph.groups:
+        kept = int(channels[group.conv].sum()) if group.conv in channels else group.channels
+        rows[group.conv] = rows[group.norm] = (kept, group.channels)
+        columns.update({consumer.name: (kept, group.channels) for consumer in group.consumers})
+    found = {}
+    for name, part in model.named_modules():
+        own = dict(part.named_parameters(recurse=False))
+        if own:
+            out, into = rows.get(name, (1, 1)), columns.get(name, (1, 1))
+            left = {key: _left(values, out, into) for key, values in own.items()}
+            at = positions.get(name, 0) if isinstance(part, (nn.Conv2d, nn.Linear)) else 0
+            weight = own["weight"].numel() if "weight" in own else 0
+            total = sum(values.numel() for values in own.values())
+            found[name] = Cost(total, sum(left.values()), weight * at, left.get("weight", 0) * at)
+    return found
+
+
+def _left(values: Tensor, out: tuple[int, int], into: tuple[int, int]) -> int:
+    n = values.numel() * out[0] // out[1]
+    return n * into[0] // into[1] if values.ndim > 1 else n
+
+
+def total(costs: Mapping[str, Cost]) -> Cost:
+    """The cost of the whole network."""
+    return sum(costs.values(), Cost(0, 0, 0, 0))
