@@ -94,10 +94,12 @@ def _flag(key: str, field: Any, spec: StageSpec) -> Any:
     if not field.is_required() and default not in (None, "", ()):
         shown = ",".join(str(item) for item in default) if isinstance(default, tuple) else str(default)
     text = str(field.description or "")
+    notes = [", ".join(choices)] if (choices := _choices(field)) else []
     if field.is_required() and _SEPARATOR not in key:
-        text += " (required)"
+        notes.append("required")
     elif shown:
-        text += f" (default: {shown})"
+        notes.append(f"default: {shown}")
+    text += f" ({'; '.join(notes)})" if notes else ""
     offered = _completer(key, field, spec)
     if key == spec.argument:
         argument = typer.Argument(metavar=key.upper(), help=text, show_default=False, autocompletion=offered)
@@ -124,8 +126,15 @@ def _completer(key: str, field: Any, spec: StageSpec) -> Callable[..., Any] | No
         return outputs(*mark.kinds, besides=mark.words)
     if field.annotation is bool:
         return words("true", "false")
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    return words(*map(str, choices)) if choices else None
+    return words(*choices) if (choices := _choices(field)) else None
+
+
+def _choices(field: Any) -> tuple[str, ...]:
+    """The words that a field takes, where it takes no others; of an optional one too."""
+    for kind in (field.annotation, *get_args(field.annotation)):
+        if get_origin(kind) is Literal:
+            return tuple(map(str, get_args(kind)))
+    return ()
 
 
 def _metavar(default: object) -> str:
