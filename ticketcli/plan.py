@@ -399,8 +399,8 @@ def find_by_kind(run: Run, kinds: tuple[str, ...], *, role: str, skip: str) -> s
         found = []
         for name in run.steps():
             manifest = run.manifest(name)
-            spec = STAGES.get(manifest.stage) if manifest else None
-            if name != skip and spec is not None and spec.kind == kind and manifest and manifest.units:
+            made = manifest.artifacts().values() if manifest and manifest.stage in STAGES else ()
+            if name != skip and any(artifact.kind == kind for artifact in made):
                 found.append(name)
         if len(found) == 1:
             return found[0]

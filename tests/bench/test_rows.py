@@ -3,7 +3,7 @@ import json
 import pytest
 
 from ticketcli.bench.job import BenchJob, same
-from ticketcli.bench.pairing import Interval
+from ticketcli.pairing import Interval
 from ticketcli.bench.row import Goal, Row, Setting
 from ticketcli.bench.run import chosen, run_suite, run_suites
 from ticketcli.bench.show import as_text, listing

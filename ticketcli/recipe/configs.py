@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from ticketcli.naming import PACKED
 from ticketcli.recipe.computing import Computing, StageConfig
 from ticketcli.recipe.config import Classes, Config, Duration, Durations, Floats, Names, Reference
 from ticketcli.units import Duration as _Duration
@@ -87,8 +88,11 @@ class ImportConfig(StageConfig):
     """Settings of `ticket import`: a dense network from published weights or from a file made elsewhere."""
 
     source: Annotated[str, Reference(("foreign",), words=("torchvision:", "timm:"))] = Field(
-        "", description="torchvision:resnet50@IMAGENET1K_V1 (the paper's), timm:NAME, or a .pth or .safetensors file"
+        "",
+        description="torchvision:resnet50@IMAGENET1K_V1 (the paper's), timm:NAME, a .pth or .safetensors file, or what "
+        "'ticket export' has packed (.ticket.safetensors)",
     )
+    head: str = Field("", description="of a bundle: which of its networks")
     arch: str = Field("", description="architecture of a file's weights; published ones know theirs")
     match: Literal["name", "order"] = Field(
         "name", description="how tensors find their place; order is for files with other names in the same order"
@@ -108,7 +112,15 @@ class ImportConfig(StageConfig):
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and (len(values) != 3 or (name == "std" and min(values) <= 0)):
                 raise ValueError(f"{name} needs three values, one a channel, in units where white is 1")
+        said = ("arch", "match", "data", "image_size", "mean", "n_classes")
+        if self.unpacks and any(getattr(self, name) != type(self).model_fields[name].get_default() for name in said):
+            raise ValueError(f"a packed ticket says what it is; leave out {', '.join(said[:-1])} and {said[-1]}")
         return self
+
+    @property
+    def unpacks(self) -> bool:
+        """Whether it brings back what `ticket export` has packed."""
+        return self.source.endswith(PACKED)
 
 
 class TrainDecoderConfig(Training):
