@@ -219,7 +219,8 @@ def _bind(step: RecipeStep, spec: StageSpec, run: Run, producers: Callable[[str]
         bound[role] = _bind_one(role, ref, mark, run, producers, spec.units(step.config), run.manifest(step.name))
     if getattr(step.config, "rewind", None) == "init" and "encoder" in step.refs:
         bound["rewind"] = _bind_init(step.refs["encoder"], run, producers)
-    if getattr(step.config, "features", False) and "dense" not in step.refs:
+    compares = getattr(step.config, "features", False) or getattr(step.config, "latency", False)
+    if compares and "dense" not in step.refs:
         bound["dense"] = _bind_origin(step.refs["of"], run, producers)
     return bound
 

@@ -129,7 +129,7 @@ PRETRAIN = StageSpec(
 IMPORT = StageSpec(
     "import", 1, ImportConfig, "ticketcli.stages.import_weights:import_weights",
     "Bring in a dense network: published weights, or a file made elsewhere.", "dense",
-    units=lambda config: (Unit(_imported(config), (_imported(config),)),), default_output=lambda config: _imported(config),
+    units=lambda config: (Unit(_imported(config), (_imported(config),)),), default_output=_imported,
     argument="source", is_shared=False,
 )  # fmt: skip
 TRAIN_DECODER = StageSpec(

@@ -302,8 +302,15 @@ class EvaluateConfig(StageConfig):
     features: bool = Field(
         False, description="also compare the features of each tap with the dense network's, and probe them linearly"
     )
+    latency: bool = Field(
+        False,
+        description="also time it beside the dense network: torch as it is and compiled, ONNX Runtime; batches of 1 "
+        "and 16; and tell what it weighs, and where it computes",
+    )
     dense: Annotated[str, Reference(("dense", "task"))] = Field(
-        "", description="features: what to compare with; absent: the dense checkpoint that the network was made from"
+        "",
+        description="features and latency: what to compare with; absent: the dense checkpoint that the network was "
+        "made from",
     )
     probe_images: int = Field(
         2000, ge=0, description="features: training images that linear probes learn from; 0: no probes"
@@ -311,8 +318,8 @@ class EvaluateConfig(StageConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.dense and not self.features:
-            raise ValueError("dense is for features: true")
+        if self.dense and not (self.features or self.latency):
+            raise ValueError("dense is for features: true and latency: true")
         return self
 
 

@@ -18,6 +18,7 @@ from ticketcli.models.encoder import Encoder
 from ticketcli.overlays.sheet import Entry, Row, cell_side, sheet, worst_first
 from ticketcli.recipe.configs import Data, EvaluateConfig
 from ticketcli.stages.evaluate_features import measure_features
+from ticketcli.stages.evaluate_latency import layers, measure_latency, weighed
 from ticketcli.stages.job import Job, data_of, encoder_from, splits_of
 from ticketcli.stages.networks import body_of, network_of
 from ticketcli.tasks.pixels import tested
@@ -71,6 +72,12 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     if config.features:
         views = tested(images, splits.normalization, head, job.device, batch=batch, masks=False)
         found |= yield from measure_features(job, body_of(model), dense_encoder(job), splits, views, _images_alone)
+    timed: dict[str, Any] = {}
+    if config.latency:
+        body, dense = body_of(model), dense_encoder(job)
+        found |= {"sizes": weighed(source, model, dense)}
+        found |= {"layers": layers(body, source.mask, head.side, classifies=False)}
+        timed = yield from measure_latency(job, body, dense, head.side)
     files: dict[str, bytes] = {}
     if judged.results is not None:
         files["results.json"] = json.dumps(judged.results).encode()
@@ -91,7 +98,7 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
             list(networks.values()), chosen, splits.normalization, head, job.device, cell_side(len(networks) + 2)
         )
         files |= _sheets(rows, legend, list(networks), beside="beside" in job.inputs)
-    metrics = {**found, "images": splits.counts()}
+    metrics = {**found, **timed, "images": splits.counts()}
     yield Produced("metrics", (Output("metrics", "metrics", "metrics", found, {}, files=files),), metrics)
 
 

@@ -33,7 +33,7 @@ def import_packed(job: Job[ImportConfig]) -> Iterator[Yield]:
     if digest_of(values) != digest:
         what = "the tensors that come back are not those that were packed"
         raise CorruptError(what, where=packed.ref, hint="the file is damaged, or was made elsewhere")
-    stored = str(packed.about.get("stored", "fp32"))
+    stored = str(packed.about["values"])
     model = require_known(replace(packed, about=about, values=values, mask=mask))
     n = parameters(model)
     sparsity = 0.0 if mask is None else mask.sparsity

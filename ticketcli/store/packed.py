@@ -33,7 +33,7 @@ class Layout:
         values: what the surviving values are stored as.
         rest: names of the tensors that are stored whole.
         heads: head -> names of its tensors; none in a lone ticket.
-        about: what the file says of itself beside that.
+        about: what the file says of itself beside shapes and counts.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -78,7 +78,7 @@ def read_layout(path: Path) -> Layout:
 def _layout(header: Header) -> Layout:
     about = dict(header.metadata["about"])
     shapes = {str(name): _shape(sides) for name, sides in about.pop("shapes").items()}
-    kept, values = dict(about.pop("kept")), about.pop("values")
+    kept, values = dict(about.pop("kept")), about["values"]
     if values not in DTYPES:
         raise CorruptError(f"values of the unknown type {str(values)[:40]!r}")
     if kept.keys() != shapes.keys():
