@@ -110,7 +110,7 @@ def export(
     else:
         written = export_packed(subjects[0], to, stored)
     write_text(_card_of(to), card(written, subjects))
-    _print(written, subjects, as_json=as_json)
+    _print(written, subjects, as_json=as_json, quiet=quiet)
 
 
 def _require_sense(
@@ -146,7 +146,7 @@ def _card_of(to: Path) -> Path:
     return to.with_name(to.name + _CARD)
 
 
-def _print(written: Written, subjects: Sequence[Subject], *, as_json: bool) -> None:
+def _print(written: Written, subjects: Sequence[Subject], *, as_json: bool, quiet: bool) -> None:
     if as_json:
         files = {"file": str(written.file), "card": str(_card_of(written.file)), "kind": written.kind}
         print(json.dumps({**files, "of": [one.ref for one in subjects], **written.facts, "notes": written.notes}))
@@ -154,5 +154,5 @@ def _print(written: Written, subjects: Sequence[Subject], *, as_json: bool) -> N
     from ticketcli.report.exports import export_text
 
     print(export_text(written.kind, str(written.file), str(_card_of(written.file)), written.facts, written.notes))
-    if written.kind == "packed":
+    if written.kind == "packed" and not quiet:
         print(f"next: ticket import {shlex.quote(str(written.file))}", file=sys.stderr)

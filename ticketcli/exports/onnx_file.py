@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -56,7 +58,7 @@ def export_onnx(subject: Subject, to: Path, order: OnnxOrder, tell: Tell) -> Wri
     facts = facts_of(source, source.mask)
     splits = None if order.calibration is None else _images(source, order.calibration)
     tell(f"writing {', '.join(work.names)} of {facts['arch']} as ONNX")
-    graph = to_onnx(work, mask, where=subject.ref)
+    graph, work = _graph(work, mask, subject.ref)
     said = properties(subject, source, facts)
     describe(graph, said)
     content: bytes = graph.SerializeToString()
@@ -66,7 +68,8 @@ def export_onnx(subject: Subject, to: Path, order: OnnxOrder, tell: Tell) -> Wri
         hint = "nothing was written; this is a defect of the exporter or of ONNX Runtime: try other versions of them"
         raise MismatchError(f"ONNX Runtime computes something else: {found}", where=subject.ref, hint=hint)
     facts |= {
-        "opset": opset_of(graph), "outputs": list(work.names), "batch": "any", "image_size": work.side,
+        "opset": opset_of(graph), "outputs": list(work.names), "batch": "any",
+        "image_size": "any" if work.any_size else work.side,
         "agreement": {"difference": found.difference, "tolerance": found.tolerance, "largest": found.largest},
     }  # fmt: skip
     notes = [f"ONNX Runtime and torch agree: {found}."]
@@ -82,6 +85,15 @@ def export_onnx(subject: Subject, to: Path, order: OnnxOrder, tell: Tell) -> Wri
     write_bytes(to, content, check=_runs)
     facts |= {"bytes": to.stat().st_size, "dense_bytes": subject.sizes["values"]}
     return Written("int8 ONNX" if splits is not None else "ONNX", to, facts, tuple(notes))
+
+
+def _graph(work: Work, mask: Mask | None, where: str) -> tuple[Any, Work]:
+    """The graph, for images of any size where the network lets them be so."""
+    if work.any_size:
+        with suppress(UsageError):
+            return to_onnx(work, mask, where=where), work
+    work = replace(work, any_size=False)
+    return to_onnx(work, mask, where=where), work
 
 
 def _runs(path: Path) -> None:

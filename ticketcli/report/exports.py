@@ -22,10 +22,9 @@ def export_text(kind: str, file: str, card: str, facts: Mapping[str, Any], notes
     else:
         lines.append(f"{facts['arch']}, {facts['parameters']:,} weights, dense")
     if "outputs" in facts:
-        lines.append(
-            f"opset {facts['opset']}, images [batch, 3, {facts['image_size']}, {facts['image_size']}], any batch -> "
-            + ", ".join(facts["outputs"])
-        )
+        size = facts["image_size"]
+        sides = "height, width], any size" if size == "any" else f"{size}, {size}], any batch"
+        lines.append(f"opset {facts['opset']}, images [batch, 3, {sides} -> {', '.join(facts['outputs'])}")
     parts = ["\n".join(lines)]
     if "ledger" in facts:
         rows = [[who, *(human_bytes(one[what]) for what in _LEDGER)] for who, one in facts["ledger"].items()]

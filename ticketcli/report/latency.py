@@ -11,6 +11,7 @@ from ticketcli.report.render import table
 from ticketcli.units import human_bytes
 
 COLUMNS = ("device", "runtime", "batch", "this", "dense", "speed-up", "95 % interval", "in words")
+_DEVICES = ("cpu", "cuda")
 _RUNTIMES = {"eager": "torch", "compiled": "torch, compiled", "onnxruntime": "ONNX Runtime"}
 _SIZES = {
     "checkpoint": "on disk, its checkpoint",
@@ -55,20 +56,21 @@ class Timing:
 
 
 def timings(metrics: Mapping[str, Any]) -> list[Timing]:
-    """The comparisons among a step's metrics, in the order in which they were made."""
+    """The comparisons among a step's metrics."""
     return list(_timings(metrics.get("latency") or {}))
 
 
 def _timings(latency: Mapping[str, Any]) -> Iterator[Timing]:
-    for device, runtimes in latency.items():
-        if device not in ("cpu", "cuda"):
-            continue
-        for runtime, batches in runtimes.items():
-            for batch, row in batches.items():
+    """Manifests sort names, so the order is made here: devices, runtimes, batches by size."""
+    for device in _DEVICES:
+        for runtime, words in _RUNTIMES.items():
+            batches = latency.get(device, {}).get(runtime, {})
+            for batch in sorted(batches, key=int):
+                row = batches[batch]
                 faster, control = row["faster"], row["control"]
                 noisy = control["low"] < 1 - TOLERANCE or control["high"] > 1 + TOLERANCE
                 yield Timing(
-                    device, _RUNTIMES.get(runtime, runtime), batch, row["milliseconds"], row["dense_milliseconds"],
+                    device, words, batch, row["milliseconds"], row["dense_milliseconds"],
                     faster["median"], faster["low"], faster["high"], noisy,
                 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -174,11 +175,17 @@ def _finished(work: Contender) -> object:
 
 @contextmanager
 def _still() -> Iterator[None]:
-    """What was compiled before is forgotten: torch counts versions, and silently stops to compile beyond a limit."""
+    """What was compiled before is forgotten: torch counts versions, and silently stops to compile beyond a limit.
+
+    Compilers warn and log; what matters comes as an error.
+    """
     torch.compiler.reset()
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        logging.disable(before)
         torch.compiler.reset()

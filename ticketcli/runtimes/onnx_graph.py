@@ -39,7 +39,7 @@ def require_onnx(where: str = "--to") -> None:
 
 
 def to_onnx(work: Work, mask: Mask | None, *, where: str) -> Any:
-    """The graph of a network, in the opset that torch's exporter writes, for batches of any size.
+    """The graph of a network, in the opset that torch's exporter writes, for any batch; and any image if it may.
 
     BatchNorm is multiplied into the convolutions, as ONNX Runtime would do itself; a masked weight stays zero by it,
     and is written as +0.0.
@@ -55,12 +55,14 @@ def to_onnx(work: Work, mask: Mask | None, *, where: str) -> Any:
     """
     require_onnx()
     example = torch.zeros(2, 3, work.side, work.side, device=next(work.module.parameters()).device)
-    batch = torch.export.Dim("batch")
+    free = {0: torch.export.Dim("batch")}
+    if work.any_size:
+        free |= {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
     try:
         with _quiet():
             program = torch.onnx.export(
                 work.module, (example,), dynamo=True, verbose=False, input_names=[INPUT],
-                output_names=list(work.names), dynamic_shapes=({0: batch},),
+                output_names=list(work.names), dynamic_shapes=(free,),
             )  # fmt: skip
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         hint = "a network of torchvision's or timm's usual layers, or --taps for its backbone alone"

@@ -34,6 +34,7 @@ class Work:
         module: images [N, 3, side, side] -> a tensor, or a tuple of them; in eval mode.
         names: of its outputs, in order.
         side: of its images in pixels.
+        any_size: whether images of other sides will do, too.
         prefix: what stands before a parameter's name in `module`, where the network calls it otherwise.
     """
 
@@ -41,6 +42,7 @@ class Work:
     names: tuple[str, ...]
     side: int
     prefix: str = ""
+    any_size: bool = False
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -59,6 +61,6 @@ def logits_of(network: nn.Module, side: int) -> Work:
 
 
 def taps_of(encoder: Encoder, side: int) -> Work:
-    """The backbone alone, from images to taps, each an output of its name (dots become underlines)."""
+    """The backbone alone, from images of any size to taps, each an output of its name (dots become underlines)."""
     names = tuple(name.translate(_UNNAMED) for name in encoder.tap_names)
-    return Work(TapTuple(encoder).eval(), names, side, prefix="encoder.")
+    return Work(TapTuple(encoder).eval(), names, side, prefix="encoder.", any_size=True)

@@ -22,7 +22,7 @@ from ticketcli.tensors import ranks
 from ticketcli.tensors.packed import packed_bytes
 from ticketcli.training.yields import Loaded, Yield
 
-_SECONDS = 4.0  # of each comparison; six pairs are made, however long they take
+_SECONDS = 10.0  # of each comparison; six pairs are made, however long they take
 _BODY = "backbone.body."
 
 
