@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ticketcli.errors import TicketError, UsageError
 from ticketcli.events import Pause
@@ -22,8 +20,9 @@ from ticketcli.runtimes.session import Session, agreement, images_like
 
 BATCHES = (1, 16)
 _SEED = 1
-_CUDA = "CUDAExecutionProvider"
-Call = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
+_LONGEST = 300  # characters of a reason
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+Prepared = Callable[[torch.Tensor], Contender]  # images -> what computes their outputs
 
 
 def devices() -> tuple[torch.device, ...]:
@@ -32,7 +31,7 @@ def devices() -> tuple[torch.device, ...]:
 
 
 def latencies(
-    ours: Work, dense: Work, *, seconds: float, least: int = 3, batches: tuple[int, ...] = BATCHES
+    ours: Work, dense: Work, *, seconds: float, least: int = 3, batches: tuple[int, ...] | None = None
 ) -> Generator[Pause, None, dict[str, Any]]:
     """Time both in every runtime that is here, on every device, and compare what is computed with torch's own.
 
@@ -43,55 +42,64 @@ def latencies(
         dense: the one that it is compared with.
         seconds: for the turns of each comparison; at least `least` turns are made.
         least: turns of each comparison, which are two pairs each.
-        batches: images in a forward pass.
+        batches: images in a forward pass; 1 and 16 if not said.
 
     Returns:
-        For a step's metrics: `latency`: device -> runtime -> batch -> milliseconds of ours and of the dense one, the
+        For a step's metrics, `latency`: device -> runtime -> batch -> milliseconds of ours and of the dense one, the
         ratio dense over ours with its interval, the control's, pairs; `threads`; and `missing`: what could not be
         measured, and why.
     """
     runtimes = {"eager": _eager, "compiled": _compiled, "onnxruntime": _onnxruntime}
-    total = len(devices()) * len(runtimes) * len(batches)
+    sizes = BATCHES if batches is None else batches
     found: dict[str, Any] = {"threads": torch.get_num_threads(), "side": ours.side, "missing": {}}
-    done = 0
+    done, total = 0, len(devices()) * len(runtimes) * len(sizes)
     for device in devices():
         for work in (ours, dense):
             work.module.to(device)
-        by_runtime = found[device.type] = {}
+        of_device = found[device.type] = {}
         for name, prepare in runtimes.items():
             rows: dict[str, Any] = {}
-            for batch in batches:
-                yield Pause("latency", done, total)
-                done += 1
-                try:
-                    with _still():
-                        rows[str(batch)] = _row(prepare, ours, dense, device, batch, seconds, least)
-                except (TicketError, RuntimeError) as error:  # torch tells of all that goes wrong by RuntimeError
-                    why = error.what if isinstance(error, TicketError) else next(iter(str(error).splitlines()), "?")
-                    found["missing"][f"{device.type}, {name}, batch {batch}"] = why[:300]
+            with closing(_comparisons(prepare, ours, dense, device, sizes, seconds, least)) as turns:
+                for batch in sizes:
+                    yield Pause("latency", done, total)
+                    done += 1
+                    row = next(turns)
+                    if isinstance(row, str):
+                        found["missing"][f"{device.type}, {name}, batch {batch}"] = row
+                    else:
+                        rows[str(batch)] = row
             if rows:
-                by_runtime[name] = rows
+                of_device[name] = rows
     for work in (ours, dense):
         work.module.to("cpu")
     return found
 
 
-def _row(
-    prepare: Callable[[Work, torch.Tensor], Contender],
+def _comparisons(
+    prepare: Callable[[Work, torch.device], Prepared],
     ours: Work,
     dense: Work,
     device: torch.device,
-    batch: int,
+    batches: tuple[int, ...],
     seconds: float,
     least: int,
-) -> dict[str, Any]:
-    images = images_like(ours.side, batch, _SEED).to(device)
-    one, other = prepare(ours, images), prepare(dense, images)
-    for work, contender in ((ours, one), (dense, other)):
-        _require_equal(work, images, contender)
-    if device.type == "cuda":
-        one, other = partial(_finished, one), partial(_finished, other)
-    return numbers(pair(one, other, seconds=seconds, least=least))
+) -> Generator[dict[str, Any] | str, None, None]:
+    """In one runtime, for each batch the numbers, or why there are none; the networks are prepared once."""
+    with _still():
+        both: list[Prepared] = []
+        for batch in batches:
+            try:
+                both = both or [prepare(work, device) for work in (ours, dense)]
+                images = images_like(ours.side, batch, _SEED).to(device)
+                one, other = (each(images) for each in both)
+                for work, contender in ((ours, one), (dense, other)):
+                    _require_equal(work, images, contender)
+                if device.type == "cuda":
+                    one, other = partial(_finished, one), partial(_finished, other)
+                yield numbers(pair(one, other, seconds=seconds, least=least))
+            except (TicketError, RuntimeError) as error:  # torch tells of all that goes wrong by RuntimeError
+                what = error.what if isinstance(error, TicketError) else next(iter(str(error).splitlines()), "?")
+                yield what[:_LONGEST]
 
 
 def numbers(timed: Paired) -> dict[str, Any]:
@@ -122,12 +130,12 @@ def _require_equal(work: Work, images: torch.Tensor, contender: Contender) -> No
         raise UsageError(f"it computes something else than torch does: {apart}")
 
 
-def _eager(work: Work, images: torch.Tensor) -> Contender:
-    return partial(work, images)
+def _eager(work: Work, device: torch.device) -> Prepared:
+    return lambda images: partial(work, images)
 
 
-def _compiled(work: Work, images: torch.Tensor) -> Contender:
-    """Compiled for this batch alone; the first call compiles.
+def _compiled(work: Work, device: torch.device) -> Prepared:
+    """Compiled for each batch alone; the first call compiles.
 
     Raises:
         UsageError: there is no compiler, or it fails on this network.
@@ -135,27 +143,30 @@ def _compiled(work: Work, images: torch.Tensor) -> Contender:
     run = torch.compile(work.module, dynamic=False)
 
     @torch.inference_mode()
-    def call() -> tuple[torch.Tensor, ...]:
+    def call(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         outputs = run(images)
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
-    try:
-        call()
-    except torch._dynamo.exc.TorchDynamoException as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UsageError(f"cannot compile: {reason}", hint="install a C++ compiler") from error
-    return call
+    def prepared(images: torch.Tensor) -> Contender:
+        try:
+            call(images)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise UsageError(f"cannot compile: {reason}", hint="install a C++ compiler") from error
+        return partial(call, images)
+
+    return prepared
 
 
-def _onnxruntime(work: Work, images: torch.Tensor) -> Contender:
+def _onnxruntime(work: Work, device: torch.device) -> Prepared:
     """ONNX Runtime with as many threads as torch has, its input and outputs in the machine's own memory.
 
     Raises:
         UsageError: it is not installed, cannot use the device, or cannot run the network.
     """
     require_onnx("latency")
-    provider = "CPUExecutionProvider"
-    if images.device.type == "cuda":
+    provider = _CPU
+    if device.type == "cuda":
         import onnxruntime
 
         provider = _CUDA
@@ -163,8 +174,7 @@ def _onnxruntime(work: Work, images: torch.Tensor) -> Contender:
             raise UsageError("this onnxruntime has no CUDA", hint="pip install onnxruntime-gpu")
     content: bytes = to_onnx(work, None, where="latency").SerializeToString()
     session = Session(content, torch.get_num_threads(), provider)
-    pixels: NDArray[np.float32] = images.cpu().numpy()
-    return partial(session, pixels)
+    return lambda images: partial(session, images.cpu().numpy())
 
 
 def _finished(work: Contender) -> object:
