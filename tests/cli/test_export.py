@@ -83,6 +83,7 @@ def test_a_ticket_that_came_back_is_found_by_the_stages_that_take_one(tmp_path, 
     assert export(finished, "ours@seed=0/healed", "--to", to).code == 0
     run = tmp_path / "elsewhere"
     assert ticket("import", to, "--run", run, "-q").code == 0
+    assert "no dense in this run" in ticket("prune", "--loss", "cls", "--run", run).err
     data = ("--data.name", "digits", "--data.classes", "5,6", "--epochs", "1it", "--batch", "8", "--milestones", "")
     result = ticket("transfer", *data, "--run", run, "-q")
     assert result.code == 0, result
