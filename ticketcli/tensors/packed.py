@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -67,8 +68,9 @@ def _living(name: str, tensors: Mapping[str, Tensor], mask: Mask) -> Tensor:
         raise MismatchError(f"the mask is {mask.shapes[name]}, the weights are {found}", where=name)
     if tensors[name].dtype != torch.float32:
         raise MismatchError(f"packed weights are float32, these are {tensors[name].dtype}", where=name)
-    values = tensors[name].detach().to("cpu").reshape(-1)
-    return values[torch.from_numpy(mask[name].reshape(-1).copy())]
+    values = tensors[name].detach().to("cpu").reshape(-1).numpy()
+    living = values[np.flatnonzero(mask[name])]  # four times as fast as an index of bools
+    return torch.empty(living.size).copy_(torch.from_numpy(living))  # an empty array of numpy's has no stride
 
 
 def unpacked(tensors: Mapping[str, Tensor], mask: Mask | None, values: Values) -> dict[str, Tensor]:
@@ -81,9 +83,9 @@ def unpacked(tensors: Mapping[str, Tensor], mask: Mask | None, values: Values) -
 def _restored(parts: Mapping[str, Tensor], mask: Mask | None) -> dict[str, Tensor]:
     found = {name.removeprefix(REST): value for name, value in parts.items() if name.startswith(REST)}
     for name, alive in ({} if mask is None else mask).items():
-        whole = torch.zeros(alive.size, dtype=torch.float32)
-        whole[torch.from_numpy(alive.reshape(-1).copy())] = parts[KEPT + name].to(torch.float32)
-        found[name] = whole.reshape(alive.shape)
+        whole = np.zeros(alive.size, dtype=np.float32)
+        whole[np.flatnonzero(alive)] = parts[KEPT + name].to(torch.float32).numpy()
+        found[name] = torch.from_numpy(whole).reshape(alive.shape)
     return found
 
 
