@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ticketcli.data.sources import Sources
+from ticketcli.naming import PACKED
 from ticketcli.plan import Step
 from ticketcli.stages.job import Job
 from ticketcli.store.atomic import write_bytes, write_json
@@ -19,6 +20,7 @@ from ticketcli.store.manifest import Artifact, FileRecord
 from ticketcli.store.run_folder import FOREIGN
 from ticketcli.tensors.files import read_checkpoint, write_checkpoint
 from ticketcli.tensors.foreign import read_weights
+from ticketcli.tensors.packed import read_packed
 from ticketcli.training.yields import Loaded, Output, State
 
 
@@ -26,14 +28,23 @@ def load_input(ref: str, artifact: Artifact) -> Loaded:
     """Read an input's files, each verified against its recorded digest first."""
     for record in artifact.files.values():
         record.check(Path("/"), thorough=True)
-    loaded = Loaded(ref, artifact.kind, artifact.about, identity=artifact.identity)
+    sizes = {role: record.size for role, record in artifact.files.items()}
+    loaded = Loaded(ref, artifact.kind, artifact.about, identity=artifact.identity, sizes=sizes)
     if artifact.kind == FOREIGN:
-        return replace(loaded, values=read_weights(Path(artifact.files["values"].path)))
+        return _from_elsewhere(loaded, Path(artifact.files["values"].path))
     if "values" in artifact.files:
         loaded = replace(loaded, values=read_checkpoint(Path(artifact.files["values"].path)).tensors)
     if "mask" in artifact.files:
         loaded = replace(loaded, mask=read_mask(Path(artifact.files["mask"].path))[0])
     return loaded
+
+
+def _from_elsewhere(loaded: Loaded, path: Path) -> Loaded:
+    """A file that no step of a run made: a packed ticket, or somebody's weights."""
+    if not path.name.endswith(PACKED):
+        return replace(loaded, values=read_weights(path))
+    packed = read_packed(path)
+    return replace(loaded, values=packed.tensors, mask=packed.mask, about=packed.about, heads=packed.heads)
 
 
 def job_of(

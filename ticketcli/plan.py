@@ -220,7 +220,8 @@ def _bind(step: RecipeStep, spec: StageSpec, run: Run, producers: Callable[[str]
         bound[role] = _bind_one(role, ref, mark, run, producers, spec.units(step.config), run.manifest(step.name))
     if getattr(step.config, "rewind", None) == "init" and "encoder" in step.refs:
         bound["rewind"] = _bind_init(step.refs["encoder"], run, producers)
-    if getattr(step.config, "features", False) and "dense" not in step.refs:
+    compares = getattr(step.config, "features", False) or getattr(step.config, "latency", False)
+    if compares and "dense" not in step.refs:
         bound["dense"] = _bind_origin(step.refs["of"], run, producers)
     return bound
 
@@ -400,8 +401,8 @@ def find_by_kind(run: Run, kinds: tuple[str, ...], *, role: str, skip: str) -> s
         found = []
         for name in run.steps():
             manifest = run.manifest(name)
-            spec = STAGES.get(manifest.stage) if manifest else None
-            if name != skip and spec is not None and spec.kind == kind and manifest and manifest.units:
+            made = manifest.artifacts().values() if manifest and manifest.stage in STAGES else ()
+            if name != skip and any(artifact.kind == kind for artifact in made):
                 found.append(name)
         if len(found) == 1:
             return found[0]

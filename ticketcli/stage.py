@@ -123,6 +123,11 @@ def _prune_required(config: PruneConfig) -> frozenset[str]:
     return frozenset({"encoder", "decoder"} if config.rebuilds else {"encoder"})
 
 
+def _imported(config: ImportConfig) -> str:
+    """What comes in: a dense network, or the ticket that was packed."""
+    return "ticket" if config.unpacks else "dense"
+
+
 def _optional(*names: str) -> Callable[[StageConfig], frozenset[str]]:
     return lambda config: frozenset(config.references()) - set(names)
 
@@ -135,8 +140,8 @@ PRETRAIN = StageSpec(
 IMPORT = StageSpec(
     "import", 1, ImportConfig, "ticketcli.stages.import_weights:import_weights",
     "Bring in a dense network: published weights, or a file made elsewhere.", "dense",
-    units=lambda config: (Unit("dense", ("dense",)),), default_output=lambda config: "dense", argument="source",
-    is_shared=False,
+    units=lambda config: (Unit(_imported(config), (_imported(config),)),), default_output=_imported,
+    argument="source", is_shared=False,
 )  # fmt: skip
 TRAIN_DECODER = StageSpec(
     "train-decoder", 2, TrainDecoderConfig, "ticketcli.stages.train_decoder:train_decoder",

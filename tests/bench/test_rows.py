@@ -3,12 +3,12 @@ import json
 import pytest
 
 from ticketcli.bench.job import BenchJob, same
-from ticketcli.bench.pairing import Interval
 from ticketcli.bench.row import Goal, Row, Setting
 from ticketcli.bench.run import chosen, run_suite, run_suites
 from ticketcli.bench.show import as_text, listing
 from ticketcli.bench.table import SUITES, Suite
 from ticketcli.errors import InputMissing, UsageError
+from ticketcli.pairing import Interval
 
 WHERE = Setting("a machine", 1, {"torch": "2"}, 0.01)
 

@@ -14,6 +14,7 @@ from ticketcli.bench.suites import (
     coco_eval,
     detect_step,
     end_to_end,
+    export,
     loader_32,
     loader_jpeg,
     lobs,
@@ -33,8 +34,8 @@ from ticketcli.store.mask import Mask
 from ticketcli.training import loop
 
 TINY = Setting("a machine", 1, {}, 0.004)
-SLOW = ("startup", "detect-step", "end-to-end", "checkpoint")
-ROWS = {"threshold": 7, "maskstep": 4, "step": 2, "recon": 2, "mask-io": 6, "checkpoint": 5, "startup": 2, "coco-eval": 2,
+SLOW = ("startup", "detect-step", "end-to-end", "checkpoint", "export")
+ROWS = {"threshold": 7, "maskstep": 4, "step": 2, "recon": 2, "mask-io": 6, "export": 8, "checkpoint": 5, "startup": 2, "coco-eval": 2,
         "loader-32": 3, "loader-jpeg": 1, "train-cpu": 1, "train-gpu": 1, "detect-step": 1, "end-to-end": 2, "lobs": 9}  # fmt: skip
 
 
@@ -90,6 +91,24 @@ def other_mask(mask):
 def wrong_mask_io(monkeypatch):
     right = mask_io.write_mask
     monkeypatch.setattr(mask_io, "write_mask", lambda path, mask, about: right(path, other_mask(mask), about))
+
+
+def wrong_export(monkeypatch):
+    right, graph = export.write_packed, export.to_onnx
+
+    def off(path, tensors, mask, **how):
+        right(
+            path,
+            {name: value * 1.001 if name == "conv1.weight" else value for name, value in tensors.items()},
+            mask,
+            **how,
+        )
+
+    def other(work, *given, **how):
+        return graph(dataclasses.replace(work, module=torch.nn.Sequential(work.module, torch.nn.Tanh())), None, **how)
+
+    monkeypatch.setattr(export, "write_packed", off)
+    monkeypatch.setattr(export, "to_onnx", other)
 
 
 def wrong_checkpoint(monkeypatch):
@@ -177,7 +196,7 @@ def test_a_check_of_equality_sees_what_is_wrong_with_ours(suite, tmp_path, monke
         pytest.skip("this CPU has no bf16")
     assert rows
     assert any(row.failed for row in rows)
-    compared = {"maskstep": 4, "threshold": 6, "coco-eval": 2, "checkpoint": 5, "lobs": 9}
+    compared = {"maskstep": 4, "threshold": 6, "coco-eval": 2, "checkpoint": 5, "lobs": 9, "export": 8}
     assert sum(row.failed for row in rows) >= min(compared.get(suite, 1), len(rows))  # not every peer is installed
 
 

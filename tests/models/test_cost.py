@@ -3,12 +3,24 @@ import torch
 from torch import nn
 
 from ticketcli.models.architectures import build_encoder
-from ticketcli.models.cost import cost_of, in_words, macs, outline, tap_outlines
+from ticketcli.models.cost import cost_of, in_words, macs, macs_by_layer, outline, tap_outlines
 
 
 def test_multiply_adds_are_counted_by_hand():
     model = nn.Sequential(nn.Conv2d(4, 8, 3, 2, 1, groups=2), nn.Flatten(), nn.Linear(8 * 4 * 4, 5))
     assert macs(model, torch.zeros(1, 4, 8, 8)) == 8 * 4 * 4 * (2 * 9) + 8 * 4 * 4 * 5
+
+
+def test_multiply_adds_are_told_by_layer_in_order_of_use_and_a_layer_used_twice_counts_twice():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.second, self.first, self.unused = nn.Linear(4, 4), nn.Conv2d(3, 4, 1), nn.Linear(9, 9)
+
+        def forward(self, x):
+            return self.second(self.second(self.first(x).mean(dim=(2, 3))))
+
+    assert list(macs_by_layer(Twice(), torch.zeros(1, 3, 2, 2)).items()) == [("first", 48), ("second", 32)]
 
 
 def test_the_published_cost_of_resnet50():

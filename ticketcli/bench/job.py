@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from ticketcli.bench.pairing import LEAST, Clock, Contender, Interval, pair
 from ticketcli.bench.row import Equality, Goal, Row, Setting, Unit
+from ticketcli.pairing import LEAST, Clock, Contender, Interval, pair
 
 FULL = 1.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ticketcli.bench.pairing import TOLERANCE, Interval
+from ticketcli.pairing import TOLERANCE, Interval
 
 Unit = Literal["s", "bytes", "share"]
 

@@ -18,7 +18,7 @@ from ticketcli.bench.table import GPU, HOW, ON_GPU, SUITES, Suite
 from ticketcli.errors import TicketError, UsageError, did_you_mean
 
 _VERSIONED = ("ticketcli", "torch", "torchvision", "numpy", "pillow", "safetensors", "hotcoco", "pycocotools",
-              "faster-coco-eval", "nncf", "typer")  # fmt: skip
+              "faster-coco-eval", "nncf", "typer", "onnx", "onnxruntime")  # fmt: skip
 
 
 def chosen(names: Sequence[str], device: torch.device | None = None) -> list[str]:

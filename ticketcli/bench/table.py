@@ -21,6 +21,7 @@ class Suite:
 
 GPU = "a GPU"
 HOW = {
+    "onnxruntime": "pip install 'ticketcli[export]'",
     "hotcoco": "pip install 'ticketcli[coco]'",
     "pycocotools": "pip install pycocotools",
     "faster_coco_eval": "pip install faster-coco-eval",
@@ -32,6 +33,7 @@ SUITES: Mapping[str, Suite] = {
     "step": Suite("step:run", "the training loop: a plain loop on the same batches; memory", 3),
     "recon": Suite("recon:run", "the reconstruction step, decoder frozen: all gradients", 2),
     "mask-io": Suite("mask_io:run", "mask files: bool and float tensors, compressed bits, their entropy", 2),
+    "export": Suite("export:run", "a packed ticket: plain safetensors; ONNX Runtime: torch as it is", 4),
     "checkpoint": Suite("checkpoint:run", "writing a checkpoint: torch.save, safetensors, bytes; the loop's wait", 5),
     "startup": Suite("startup:run", "ticket --help: a bare typer app, torchrun --help", 2),
     "coco-eval": Suite("coco_eval:run", "box AP of a val2017: pycocotools, faster-coco-eval", 2, ("hotcoco",)),

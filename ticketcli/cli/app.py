@@ -18,6 +18,7 @@ from ticketcli.launch.member import this_member
 
 PIPELINE, RUNS, FILES = "The pipeline, in order", "Runs", "Files and recipes"
 STUDIES = "Studies"
+AWAY = "Out of the run"
 
 # name -> (module, summary, panel). Summaries stand here so that help loads nothing.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -41,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "gc": ("gc", "List what a run no longer needs, and delete it if you say yes.", FILES),
     "recipes": ("recipes", "List, show or copy the recipes that come with ticketcli.", FILES),
     "validate": ("validate", "Check a recipe and show all that is wrong with it at once.", FILES),
+    "export": ("export", "Write a ticket packed, as ONNX, or several on one backbone, with a model card.", AWAY),
     "theory": ("theory", "Run the paper's two theorems as experiments, with controls.", STUDIES),
 }
 

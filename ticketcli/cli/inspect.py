@@ -16,8 +16,10 @@ from ticketcli.disk import parse_json, read_regular
 from ticketcli.errors import CorruptError
 from ticketcli.store.codec import KIND, read_mask
 from ticketcli.store.manifest import Artifact, Manifest
+from ticketcli.store.packed import KIND as PACKED
+from ticketcli.store.packed import read_layout
 from ticketcli.store.run_folder import Run
-from ticketcli.store.tensorfile import content_digest, read_header
+from ticketcli.store.tensorfile import check_bytes, content_digest, read_header
 from ticketcli.units import human_bytes
 
 _LIMIT = 64_000_000  # bytes
@@ -112,6 +114,8 @@ def describe(path: Path) -> dict[str, Any]:
             for name, array in mask.items()
         ]
         return found
+    if found["kind"] == PACKED:
+        return found | _packed(path)
     about = {key: value for key, value in header.metadata.get("about", {}).items() if key != "tree"}
     found["about"] = about
     found["total"] = sum(math.prod(info.shape) for info in header.tensors.values())
@@ -119,3 +123,23 @@ def describe(path: Path) -> dict[str, Any]:
         {"name": name, "shape": list(info.shape), "dtype": info.dtype} for name, info in header.tensors.items()
     ]
     return found
+
+
+def _packed(path: Path) -> dict[str, Any]:
+    """Of a packed ticket or a bundle: counts by layer, how many tensors are stored whole, and the heads."""
+    layout = read_layout(path)
+    check_bytes(path)
+    kept = sum(layout.kept.values())
+    return {
+        "about": layout.about,
+        "sparsity": 1 - kept / layout.total if layout.total else 0.0,
+        "kept": kept,
+        "total": layout.total,
+        "values": layout.values,
+        "whole": len(layout.rest),
+        "heads": {head: len(names) for head, names in layout.heads.items()},
+        "tensors": [
+            {"name": name, "shape": list(shape), "kept": layout.kept[name], "of": math.prod(shape)}
+            for name, shape in layout.shapes.items()
+        ],
+    }

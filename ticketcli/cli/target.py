@@ -8,6 +8,7 @@ from typing import Any
 
 from ticketcli.errors import InputMissing, MismatchError, did_you_mean
 from ticketcli.plan import default_output
+from ticketcli.report.lineage import run_of
 from ticketcli.store.codec import read_mask
 from ticketcli.store.manifest import Artifact, Manifest, read_manifest
 from ticketcli.store.mask import Mask
@@ -48,6 +49,35 @@ def _output(manifest: Manifest, name: str, what: str) -> Artifact:
         hint = "it made " + ", ".join(made) if made else "it has finished nothing yet"
         raise InputMissing(f"no '{name}' from step '{manifest.step}'", where=what, hint=hint)
     return made[name]
+
+
+@dataclass(frozen=True)
+class Named:
+    """An output with absolute file paths, and the step and the run that made it, as far as they are known."""
+
+    artifact: Artifact
+    run: Run
+    step: str = ""
+
+
+def find_artifact(what: str, run: Run) -> Named:
+    """The output that a word names: a file, `STEP/OUTPUT`, or what `STEP` stands for.
+
+    Raises:
+        InputMissing: no such thing, or not made yet.
+        CorruptError: a file that is no checkpoint and no mask of this tool's making.
+    """
+    target = find_target(what, run)
+    if target.manifest is None:
+        home, step = run_of(target.path.absolute())
+        known = home.manifest(step)
+        return Named(adopt(target.path), home, step if known is not None else "")
+    output = target.output or _output(target.manifest, default_output(target.manifest), what)
+    absolute = {
+        role: record.model_copy(update={"path": str(record.locate(target.path))})
+        for role, record in output.files.items()
+    }
+    return Named(output.model_copy(update={"files": absolute}), Run(target.path.parent), target.manifest.step)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,24 +39,30 @@ def _ghost(value: Any) -> Any:
 
 def macs(module: nn.Module, *inputs: Any, **settings: Any) -> int:
     """Multiply-adds of convolutions and linear layers in one forward pass with these inputs."""
-    total = 0
+    return sum(macs_by_layer(module, *inputs, **settings).values())
 
-    def count(part: nn.Module, _given: Any, output: Tensor) -> None:
-        nonlocal total
+
+def macs_by_layer(module: nn.Module, *inputs: Any, **settings: Any) -> dict[str, int]:
+    """The multiply-adds of each convolution and linear layer that takes part in a forward pass, in order of use."""
+    found: dict[str, int] = {}
+
+    def count(name: str, part: nn.Module, _given: Any, output: Tensor) -> None:
         weight = part.weight
         assert isinstance(weight, Tensor)
         per_output = weight[0].numel()
-        total += per_output * output.numel()
+        found[name] = found.get(name, 0) + per_output * output.numel()
 
     handles = [
-        part.register_forward_hook(count) for part in module.modules() if isinstance(part, (nn.Conv2d, nn.Linear))
+        part.register_forward_hook(partial(count, name))
+        for name, part in module.named_modules()
+        if isinstance(part, (nn.Conv2d, nn.Linear))
     ]
     try:
         outline(module, *inputs, **settings)
     finally:
         for handle in handles:
             handle.remove()
-    return total
+    return found
 
 
 class Taps(nn.Module):

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from ticketcli.naming import PACKED
 from ticketcli.recipe.computing import Computing, StageConfig
 from ticketcli.recipe.config import Classes, Config, Duration, Durations, Floats, Names, Reference
 from ticketcli.units import Duration as _Duration
@@ -86,8 +87,11 @@ class ImportConfig(StageConfig):
     """Settings of `ticket import`: a dense network from published weights or from a file made elsewhere."""
 
     source: Annotated[str, Reference(("foreign",), words=("torchvision:", "timm:"))] = Field(
-        "", description="torchvision:resnet50@IMAGENET1K_V1 (the paper's), timm:NAME, or a .pth or .safetensors file"
+        "",
+        description="torchvision:resnet50@IMAGENET1K_V1 (the paper's), timm:NAME, a .pth or .safetensors file, or what "
+        "'ticket export' has packed (.ticket.safetensors)",
     )
+    head: str = Field("", description="of a bundle: which of its networks")
     arch: str = Field("", description="architecture of a file's weights; published ones know theirs")
     match: Literal["name", "order"] = Field(
         "name", description="how tensors find their place; order is for files with other names in the same order"
@@ -107,7 +111,15 @@ class ImportConfig(StageConfig):
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and (len(values) != 3 or (name == "std" and min(values) <= 0)):
                 raise ValueError(f"{name} needs three values, one a channel, in units where white is 1")
+        said = ("arch", "match", "data", "image_size", "mean", "n_classes")
+        if self.unpacks and any(getattr(self, name) != type(self).model_fields[name].get_default() for name in said):
+            raise ValueError(f"a packed ticket says what it is; leave out {', '.join(said[:-1])} and {said[-1]}")
         return self
+
+    @property
+    def unpacks(self) -> bool:
+        """Whether it brings back what `ticket export` has packed."""
+        return self.source.endswith(PACKED)
 
 
 class TrainDecoderConfig(Training):
@@ -165,8 +177,15 @@ class EvaluateConfig(StageConfig):
     features: bool = Field(
         False, description="also compare the features of each tap with the dense network's, and probe them linearly"
     )
+    latency: bool = Field(
+        False,
+        description="also time it beside the dense network: torch as it is and compiled, ONNX Runtime; batches of 1 "
+        "and 16; and tell what it weighs, and where it computes",
+    )
     dense: Annotated[str, Reference(("dense", "task"))] = Field(
-        "", description="features: what to compare with; absent: the dense checkpoint that the network was made from"
+        "",
+        description="features and latency: what to compare with; absent: the dense checkpoint that the network was "
+        "made from",
     )
     probe_images: int = Field(
         2000, ge=0, description="features: training images that linear probes learn from; 0: no probes"
@@ -174,8 +193,8 @@ class EvaluateConfig(StageConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.dense and not self.features:
-            raise ValueError("dense is for features: true")
+        if self.dense and not (self.features or self.latency):
+            raise ValueError("dense is for features: true and latency: true")
         return self
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ticketcli.units import human_bytes
 
-Kind = Literal["share", "precision", "decibel", "bytes", "count", "number"]
+Kind = Literal["share", "precision", "decibel", "milliseconds", "bytes", "count", "number"]
+_UNITS: Mapping[str, str] = {
+    "share": " points", "precision": " points", "decibel": " dB", "milliseconds": " ms", "bytes": " bytes",
+}  # fmt: skip
 IN = "/"  # between the column that a measure stands in and its name
 _SHARES = ("sparsity", "network_sparsity", "accuracy", "miou", "iou", "pixel_accuracy")
 _PRECISION = re.compile(r"(ap|ar)(\d*|_\w+)")
@@ -34,6 +37,8 @@ class Measure:
             return "precision"
         if last.startswith("psnr"):
             return "decibel"
+        if last.endswith("milliseconds"):
+            return "milliseconds"
         if last == "bytes":
             return "bytes"
         return "count" if last in _COUNTS else "number"
@@ -41,7 +46,7 @@ class Measure:
     @property
     def unit(self) -> str:
         """What a difference of two is counted in."""
-        return {"share": " points", "precision": " points", "decibel": " dB", "bytes": " bytes"}.get(self.kind, "")
+        return _UNITS.get(self.kind, "")
 
     def text(self, value: float | None) -> str:
         """The value with as many digits as say something."""
@@ -53,6 +58,8 @@ class Measure:
             return f"{100 * value:.1f}"
         if self.kind == "decibel":
             return f"{value:.2f} dB"
+        if self.kind == "milliseconds":
+            return f"{value:.3g} ms"
         if self.kind == "bytes":
             return human_bytes(round(value))
         return f"{value:,.0f}" if self.kind == "count" and value == round(value) else f"{value:.4g}"

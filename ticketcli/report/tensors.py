@@ -10,10 +10,13 @@ from ticketcli.report.render import table
 
 
 def tensors_table(found: Mapping[str, Any]) -> str:
-    """The head lines of a file, then a row a tensor; masks show how many weights of each live."""
+    """The head lines of a file, then a row a tensor; masks and packed tickets show how many weights of each live."""
     lines = [f"{found['file']}: {found['kind']}, {found['size']}, content {found['content'][:16]}"]
-    if found["kind"] == "mask":
+    if "kept" in found:
         lines.append(f"{found['kept']:,} of {found['total']:,} weights live, {found['sparsity']:.2%} sparse")
+        if "whole" in found:
+            lines.append(f"living weights as {found['values']}; {found['whole']} tensors are stored whole")
+            lines += [f"head {head}: {n} tensors" for head, n in found["heads"].items()]
         columns = ["tensor", "shape", "living", "of", "sparsity"]
         rows = [
             [

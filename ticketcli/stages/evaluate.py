@@ -14,6 +14,7 @@ from ticketcli.models.cost import cost_of, parameters
 from ticketcli.models.encoder import Encoder
 from ticketcli.recipe.configs import Data, EvaluateConfig
 from ticketcli.stages.evaluate_features import measure_features
+from ticketcli.stages.evaluate_latency import layers, measure_latency, require_alone, weighed
 from ticketcli.stages.evaluate_pixels import dense_encoder, evaluate_pixels
 from ticketcli.stages.evaluate_rebuilt import rebuilt_sheets
 from ticketcli.stages.job import Job, data_of, decoder_from, encoder_from, knows, splits_of
@@ -30,13 +31,14 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
 
     Masked weights are set to +0.0 first. `recalibrate_bn` re-estimates BatchNorm on training images of the same set,
     which a ticket that was not finetuned needs; 0 measures the file as it is. `features` compares the taps with the
-    dense network's.
+    dense network's; `latency` times the network beside it.
 
     Raises:
         InputMissing: a bare mask file was given.
     """
     config, device = job.config, job.device
     source = job.inputs["of"]
+    require_alone(job)
     if source.about.get("task", "classification") != "classification":
         yield from evaluate_pixels(job)
         return
@@ -77,8 +79,13 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
             "sparsity": source.mask.sparsity,
             "network_sparsity": source.mask.dropped / parameters(model),
         }
+    timed: dict[str, Any] = {}
+    if config.latency:
+        side, dense = int(source.about["image_size"]), dense_encoder(job)
+        found |= {"sizes": weighed(source, model, dense), "layers": layers(model, source.mask, side, classifies=True)}
+        timed = yield from measure_latency(job, model, dense, side)
     files = (yield from _pictures(job, model, rebuild, images, splits)) if rebuild is not None else {}
-    metrics = {**found, "images": splits.counts()}
+    metrics = {**found, **timed, "images": splits.counts()}
     yield Produced("metrics", (Output("metrics", "metrics", "metrics", found, {}, files=files),), metrics)
 
 

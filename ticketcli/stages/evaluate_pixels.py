@@ -5,26 +5,27 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ticketcli.data.instances import InstanceSet, Shown
 from ticketcli.errors import UsageError
-from ticketcli.models.architectures import build_encoder, masked_parameters
+from ticketcli.models.architectures import masked_parameters
 from ticketcli.models.cost import parameters
 from ticketcli.models.encoder import Encoder
 from ticketcli.overlays.sheet import Entry, Row, cell_side, sheet, worst_first
 from ticketcli.recipe.configs import Data, EvaluateConfig
 from ticketcli.stages.evaluate_features import measure_features
+from ticketcli.stages.evaluate_latency import layers, measure_latency, weighed
 from ticketcli.stages.job import Job, data_of, encoder_from, splits_of
+from ticketcli.stages.networks import body_of, network_of
 from ticketcli.tasks.pixels import tested
 from ticketcli.tasks.table import TASKS
 from ticketcli.tasks.task import Head
-from ticketcli.tensors.files import load_into
 from ticketcli.tensors.masking import MaskedWeights
-from ticketcli.training.yields import Loaded, Output, Produced, Yield
+from ticketcli.training.yields import Output, Produced, Yield
 
 _BATCH = 8
 _ROWS = 6  # of images on a sheet
@@ -71,6 +72,12 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     if config.features:
         views = tested(images, splits.normalization, head, job.device, batch=batch, masks=False)
         found |= yield from measure_features(job, body_of(model), dense_encoder(job), splits, views, _images_alone)
+    timed: dict[str, Any] = {}
+    if config.latency:
+        body, dense = body_of(model), dense_encoder(job)
+        found |= {"sizes": weighed(source, model, dense)}
+        found |= {"layers": layers(body, source.mask, head.side, classifies=False)}
+        timed = yield from measure_latency(job, body, dense, head.side)
     files: dict[str, bytes] = {}
     if judged.results is not None:
         files["results.json"] = json.dumps(judged.results).encode()
@@ -91,7 +98,7 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
             list(networks.values()), chosen, splits.normalization, head, job.device, cell_side(len(networks) + 2)
         )
         files |= _sheets(rows, legend, list(networks), beside="beside" in job.inputs)
-    metrics = {**found, "images": splits.counts()}
+    metrics = {**found, **timed, "images": splits.counts()}
     yield Produced("metrics", (Output("metrics", "metrics", "metrics", found, {}, files=files),), metrics)
 
 
@@ -101,22 +108,6 @@ def dense_encoder(job: Job[EvaluateConfig]) -> Encoder:
     if source.about.get("task", "classification") != "classification":
         return body_of(network_of(source, Head.of(source.about), job.device))
     model = encoder_from(source, job.device)
-    if source.mask is not None:
-        MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
-    return model
-
-
-def body_of(network: nn.Module) -> Encoder:
-    """The encoder inside the network of a pixel-level task."""
-    return cast(Encoder, network.get_submodule("backbone.body"))
-
-
-def network_of(source: Loaded, head: Head, device: torch.device) -> nn.Module:
-    """The network of a task's checkpoint, its masked weights exactly +0.0."""
-    encoder = build_encoder(source.about["arch"], n_classes=1, seed=0)
-    model = TASKS[source.about["task"]].build(encoder, head, seed=0)
-    load_into(model, source.values, where=source.ref)
-    model.to(device)
     if source.mask is not None:
         MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
     return model

@@ -14,7 +14,9 @@ from ticketcli.models.architectures import ARCHITECTURES, architecture, build_en
 from ticketcli.models.cost import cost_of, in_words
 from ticketcli.models.foreign_names import by_order, fit, head_name, unwrap
 from ticketcli.models.zoo import published
+from ticketcli.naming import PACKED
 from ticketcli.recipe.configs import ImportConfig
+from ticketcli.stages.import_packed import import_packed
 from ticketcli.stages.job import Job
 from ticketcli.tensors.ranks import one_first
 from ticketcli.training.yields import Output, Produced, Yield
@@ -38,6 +40,8 @@ class _Source:
 def import_weights(job: Job[ImportConfig]) -> Iterator[Yield]:
     """Write foreign weights as a dense checkpoint: own names, float32, and what they were trained for beside them.
 
+    A packed ticket, which `ticket export` made, becomes a ticket again.
+
     Nothing is measured here: `ticket evaluate --of import` does that, on images of the right kind.
 
     Raises:
@@ -46,6 +50,12 @@ def import_weights(job: Job[ImportConfig]) -> Iterator[Yield]:
         InputMissing: published weights cannot be fetched.
     """
     config = job.config
+    if config.unpacks:
+        yield from import_packed(job)
+        return
+    if config.head:
+        hint = f"leave it out; bundles end in {PACKED}"
+        raise UsageError("head chooses a network of a bundle", where="import.head", hint=hint)
     source = _source(job)
     head = build_encoder(source.arch, n_classes=1, seed=0).head_prefixes[0]
     weights, changes = dict(source.values), []

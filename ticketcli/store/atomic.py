@@ -60,13 +60,13 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, check: Callable[[Path], None] | None = None) -> None:
     """Write a file of these bytes atomically."""
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(content)
 
-    write_atomic(path, write)
+    write_atomic(path, write, check=check)
 
 
 def write_json(path: Path, value: object) -> None:

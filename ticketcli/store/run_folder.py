@@ -9,10 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ticketcli.errors import CorruptError, InputMissing, TicketError
+from ticketcli.errors import CorruptError, InputMissing, MismatchError, TicketError
 from ticketcli.store.atomic import sync_folder
 from ticketcli.store.manifest import NAME as MANIFEST
 from ticketcli.store.manifest import OLD, Artifact, FileRecord, Manifest, read_manifest, write_manifest
+from ticketcli.store.packed import KIND as PACKED
 from ticketcli.store.seal import read_sealed, write_sealed
 from ticketcli.store.tensorfile import read_header
 
@@ -111,6 +112,7 @@ def adopt(path: Path, *, foreign: bool = False) -> Artifact:
     Raises:
         InputMissing: no such file.
         CorruptError: no checkpoint, decoder or mask of this tool's making.
+        MismatchError: a packed ticket, which has to be imported first.
     """
     path = path.expanduser().absolute()
     if not path.is_file():
@@ -134,6 +136,8 @@ def adopt(path: Path, *, foreign: bool = False) -> Artifact:
         )
     about = header.metadata["about"]
     record = _absolute_record(FileRecord.of(path, base=path.parent), path.parent)
+    if kind == PACKED:
+        raise MismatchError("this ticket is packed", where=str(path), hint=f"unpack it: ticket import {path.name}")
     if kind == "mask":
         return Artifact(name=path.name, kind="ticket", files={"mask": record}, about=about.get("ticket", {}))
     return Artifact(name=path.name, kind=kind, files={"values": record}, about=about)

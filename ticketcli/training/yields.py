@@ -30,7 +30,10 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Loaded:
-    """An input in memory: its values by parameter name, its mask, and what it is about."""
+    """An input in memory: its values by parameter name, its mask, and what it is about.
+
+    `sizes` are the bytes of its files by role; `heads` those of a bundle, which share the values.
+    """
 
     ref: str
     kind: str
@@ -38,6 +41,8 @@ class Loaded:
     values: Mapping[str, Tensor] = field(default_factory=dict)
     mask: Mask | None = None
     identity: str = ""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    heads: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

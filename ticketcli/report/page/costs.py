@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ticketcli.recipe.recipe import RecipeStep
 from ticketcli.report.grid import Grid
+from ticketcli.report.latency import COLUMNS, in_words, missing, timings
 from ticketcli.report.page.masks import Masks
 from ticketcli.report.page.section import Block, Section, Shown, Words
 from ticketcli.report.page.subject import Subject
@@ -14,8 +15,6 @@ from ticketcli.report.provenance import machine_of
 from ticketcli.report.survey import flat
 from ticketcli.store.manifest import UnitRecord
 from ticketcli.units import human_bytes
-
-_LATENCY = ("latency", "milliseconds")
 
 
 def costs(subject: Subject, masks: Masks) -> Section:
@@ -78,19 +77,25 @@ def _networks(subject: Subject) -> list[Block]:
 def _speed(subject: Subject) -> list[Block]:
     speeds: dict[tuple[str, str], list[float]] = {}
     latencies: list[tuple[str, ...]] = []
+    said: list[str] = []
     for group, steps in _by_group(subject).items():
         for step in steps:
             for unit in subject.found.units.get(step.name, {}).values():
                 rate = unit.environment.get("images_per_second")
                 if isinstance(rate, int | float):
                     speeds.setdefault((group, _runtime(unit)), []).append(float(rate))
-                latencies += [
-                    (step.name, name, _runtime(unit), f"{value:.4g}")
-                    for name, value in flat(unit.metrics).items() if any(word in name for word in _LATENCY)
-                ]  # fmt: skip
+                latencies += [(step.name, *one.cells(), _runtime(unit)) for one in timings(unit.metrics)]
+                said += [f"{step.name}: {in_words(unit.metrics)}"] if timings(unit.metrics) else []
+                said += [f"{step.name}: {why}" for why in missing(unit.metrics)]
     blocks: list[Block] = []
     if latencies:
-        blocks.append(Shown("Latency", Grid(("step", "what", "runtime", "value"), tuple(latencies), 3)))
+        note = (
+            *said,
+            "Each beside its dense network in one process, in turn A B B A; a verdict only where equal work came out "
+            "as equal, to 3 %. Timings are of the machine named, and are not expected to come out again.",
+        )
+        columns = ("step", *COLUMNS, "made with")
+        blocks.append(Shown("Latency beside the dense network", Grid(columns, tuple(latencies), 3), note))
     else:
         blocks.append(Words("No step of this run measured latency, so nothing is claimed about how fast a ticket is.",
                             is_absence=True))  # fmt: skip

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from ticketcli.bench.pairing import Interval, Paired, interval, pair
+from ticketcli.pairing import Interval, Paired, interval, pair
 
 
 class FakeClock:
