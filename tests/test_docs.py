@@ -67,7 +67,12 @@ def typed(line, folder):
     line = line.replace("scenes --to DIR", f"scenes --images 2 --to {folder / 'written'}")
     line = line.replace("union A B --to ", f"union ours@seed=0 imp@seed=0 --to {folder}/")
     line = line.replace("site.yaml", str(folder / "site.yaml"))
+    line = line.replace("inspect prune/7", "inspect ours@seed=0/3").replace("export prune/7", "export ours@seed=0/3")
+    line = line.replace("export transfer", "export target@arm=ours-3,seed=0")
+    line = re.sub(r"--to (net|seven)", rf"--to {folder}/\1", line)
     words = shlex.split(line)[1:]
+    if "--bundle" in words:
+        words = ["export", "--help"]  # no transfer of the run left its backbone frozen
     inputs = {
         "train-decoder": ["--encoder", "dense@seed=0"],
         "prune": ["--encoder", "dense@seed=0", "--decoder", "dec@seed=0"],
