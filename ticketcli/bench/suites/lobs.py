@@ -32,6 +32,7 @@ _SIZES = ((64, 576), (128, 1152))  # outputs and inputs of 3x3 convolutions in a
 _SMALL = ((8, 36), (8, 72))
 _SPARSITY = 0.8
 _IMAGES, _LEAST_IMAGES, _POSITIONS, _BATCH = 1024, 64, 64, 16
+_TOLD = 256  # images after which that is said
 _GOAL = 60.0  # seconds of two cores
 _SOLVED = ("lobs", "sparsegpt")
 _ORDER = ("magnitude", "wanda", "lobs", "lobs_refit")  # of falling error
@@ -195,6 +196,8 @@ def _calibrated(
         n = min(_BATCH, most - first)
         model(_images(first, n, side).contiguous(memory_format=torch.channels_last))
         first += n
+        if first % _TOLD == 0:
+            job.tell(f"{job.suite}: {first:,} of {most:,} images")
     for hook in hooks:
         hook.remove()
     return first, adders
