@@ -30,7 +30,7 @@ class Measure:
     @property
     def kind(self) -> Kind:
         """By the last part of the name."""
-        last = self.name.rpartition(".")[2]
+        last = self.name.rpartition(IN)[2].rpartition(".")[2]
         if last in _SHARES or last.startswith("top"):
             return "share"
         if _PRECISION.fullmatch(last):
