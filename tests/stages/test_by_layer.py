@@ -255,7 +255,7 @@ def test_the_report_says_of_each_layer_what_it_lost_and_of_the_output_what_it_ma
         ({"sparsities": {"layer1.0.conv1": 0}}, UsageError, "would drop nothing"),
         ({"sparsities": None, "epsilon": 1e-12, "schedule": "one-shot"}, UsageError, "none of the weights would fall"),
         ({"sparsities": None, "epsilon": 1e6, "schedule": "one-shot"}, UsageError, "all weights would fall"),
-        ({"sparsities": None, "pattern": "2:5", "schedule": "one-shot"}, UsageError, "pattern 2:5"),
+        ({"sparsities": None, "pattern": "2:5", "schedule": "one-shot"}, UsageError, "pattern 2:5 needs input channels that 5 divides; not so in layer1"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_by_name(settings, error, words):

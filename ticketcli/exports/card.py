@@ -14,12 +14,14 @@ from ticketcli.report.latency import latency_markdown
 from ticketcli.report.lineage import Maker
 from ticketcli.report.measures import named
 from ticketcli.report.survey import flat
+from ticketcli.stage import compensated_name
 from ticketcli.units import human_bytes
 
 _DIGITS = 16
 _WORTH = ("top1", "miou", "psnr", "ap", "ap50", "ap75")
 _MOST_CLASSES = 20
 ENDING = ".md"
+_OWN = "its own step"
 
 
 def card(written: Written, subjects: Sequence[Subject]) -> str:
@@ -38,11 +40,12 @@ def card(written: Written, subjects: Sequence[Subject]) -> str:
 def _head(written: Written, subjects: Sequence[Subject]) -> str:
     facts, about = written.facts, subjects[0].artifact.about
     sparse = f"{facts['sparsity']:.2%} sparse" if "sparsity" in facts else "dense"
+    zeros = "; masked weights are zeros in it" if "sparsity" in facts else ""
     what = {
         "packed": f"A ticket, {sparse}, packed: one bit a weight and the values of those that live",
         "bundle": f"{facts.get('networks')} networks on one frozen backbone, {sparse}",
-        "ONNX": f"An ONNX graph of a network, {sparse}; masked weights are zeros in it",
-        "int8 ONNX": f"An ONNX graph of a network, {sparse}, quantised to int8; masked weights are zeros in it",
+        "ONNX": f"An ONNX graph of a network, {sparse}{zeros}",
+        "int8 ONNX": f"An ONNX graph of a network, {sparse}, quantised to int8{zeros}",
     }[written.kind]
     task = about.get("task", "classification")
     lines = [
@@ -141,17 +144,29 @@ def _step(maker: Maker) -> str:
 def _worth(subject: Subject, *, alone: bool) -> str:
     """What was measured: by the step that made it, and by evaluations of exactly this output."""
     rows: list[tuple[str, str, str]] = []
-    units = [("its own step", maker.unit.metrics) for maker in subject.makers[:1] if maker.unit is not None]
+    units = [(_OWN, maker.unit.metrics) for maker in subject.makers[:1] if maker.unit is not None]
     units += [(one.step, unit.metrics) for one in subject.evaluations for unit in one.units.values()]
     for who, metrics in units:
         known = {name: value for name, value in flat(metrics).items() if name.rpartition(".")[2] in _WORTH}
         known = {name: value for name, value in known.items() if not name.startswith("features.")}
+        known = _of_output(subject, known) if who == _OWN else known
         for measure in named(list(known)):
             rows.append((who, measure.name, measure.text(known[measure.name])))
     title = f"## What {'it' if alone else subject.ref} is worth\n\n"
     if not rows:
         return title + "Nothing was measured of exactly this output; 'ticket evaluate --of' does that."
     return title + _table(("measured by", "what", "value"), rows)
+
+
+def _of_output(subject: Subject, known: Mapping[str, float]) -> dict[str, float]:
+    """Of what a pruning's unit measured: what was measured of this output, not of another or of what was before it."""
+    if subject.artifact.kind != "ticket":
+        return dict(known)
+    name = subject.artifact.name
+    part = (
+        "healed_before." if name == "healed" else "compensated." if name.endswith(compensated_name("")) else "unhealed."
+    )
+    return {measure: value for measure, value in known.items() if measure.startswith(part)}
 
 
 def _speed(written: Written, subjects: Sequence[Subject]) -> str:
@@ -175,10 +190,10 @@ def _speed(written: Written, subjects: Sequence[Subject]) -> str:
 def _limits(written: Written, subjects: Sequence[Subject]) -> str:
     lines = ["## What to know"]
     about = subjects[0].artifact.about
-    if subjects[0].artifact.kind in ("ticket",) and "values_of" not in about and not _healed(subjects[0]):
+    if subjects[0].artifact.kind == "ticket" and "values_of" not in about and _is_rewound(subjects[0]):
         lines.append(
-            "- This ticket has the values of its dense network beneath its mask, and that network's BatchNorm "
-            "statistics. It is there to be transferred: as it stands it is worth little. 'ticket rewind "
+            "- This ticket has the values that it was rewound to beneath its mask, and the BatchNorm statistics that "
+            "came with them. It is there to be transferred: as it stands it is worth little. 'ticket rewind "
             "--recalibrate-bn 1024' re-estimates the statistics."
         )
     lines += [
@@ -189,8 +204,10 @@ def _limits(written: Written, subjects: Sequence[Subject]) -> str:
     return "\n".join([lines[0], "", *lines[1:]])
 
 
-def _healed(subject: Subject) -> bool:
-    return subject.artifact.name == "healed"
+def _is_rewound(subject: Subject) -> bool:
+    """Whether its values are those from before its mask was found."""
+    went_on = subject.artifact.about.get("rewind") in ("none", "learning-rate")
+    return subject.artifact.name != "healed" and not went_on
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -72,7 +72,10 @@ def export_onnx(subject: Subject, to: Path, order: OnnxOrder, tell: Tell) -> Wri
         "image_size": "any" if work.any_size else work.side,
         "agreement": {"difference": found.difference, "tolerance": found.tolerance, "largest": found.largest},
     }  # fmt: skip
-    notes = [f"ONNX Runtime and torch agree: {found}."]
+    what = (
+        "The float32 graph that it was quantised from agrees with torch" if splits else "ONNX Runtime and torch agree"
+    )
+    notes = [f"{what}: {found}."]
     if mask is not None:
         notes.append(f"All {mask.dropped:,} masked weights are zeros in it; what that saves is storage.")
     if splits is not None and order.calibration is not None:

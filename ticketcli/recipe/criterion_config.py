@@ -25,8 +25,10 @@ _WEIGHT = ".weight"
 
 def _as_table(value: object) -> object:
     """Layer -> sparsities of the rounds; one number stands for a list of one, a parameter's name for its layer's."""
-    if not isinstance(value, Mapping):
-        return value
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or None in value.values():
+        raise ValueError("sparsities is a table of layers; write '{fc1: 0.9, fc2: 0.8}', with a space after each colon")
     found: dict[str, object] = {}
     for key, entry in value.items():
         name = str(key).removesuffix(_WEIGHT)
@@ -70,7 +72,9 @@ class Selecting(Training):
         "the last; other layers stay dense",
     )
     epsilon: float | None = Field(
-        None, gt=0, description="drop instead whatever costs its layer no more than this error, in its outputs' unit"
+        None,
+        gt=0,
+        description="drop instead each weight whose removal alone costs its layer's output no more than this error",
     )
     pattern: str = Field("", description="keep n of every m inputs instead, such as 2:4")
     compensate: bool = Field(

@@ -46,7 +46,7 @@ class Timing:
             return "faster"
         if self.high < 1 - TOLERANCE:
             return "slower"
-        return "no faster"
+        return "no faster" if self.high <= 1 + TOLERANCE else "cannot tell"
 
     def cells(self) -> tuple[str, ...]:
         """The row of a table."""
@@ -78,12 +78,16 @@ def _timings(latency: Mapping[str, Any]) -> Iterator[Timing]:
 def in_words(metrics: Mapping[str, Any]) -> str:
     """What the comparisons say, in a sentence or two; nothing is calculated from multiply-adds."""
     found = timings(metrics)
-    told = [one for one in found if not one.noisy]
+    told = [one for one in found if not one.noisy and one.verdict != "cannot tell"]
     faster = [one for one in told if one.verdict == "faster"]
     threads, sparsity = (metrics.get("latency") or {}).get("threads"), metrics.get("sparsity")
     where = f"{threads} thread{'s' * (threads != 1)}"
     n_unsure = len(found) - len(told)
-    unsure = f" {n_unsure} of {len(found)} comparisons were too noisy to tell." if n_unsure else ""
+    unsure = (
+        f" {n_unsure} of {len(found)} comparisons cannot tell: too noisy, or the interval has room for both."
+        if n_unsure
+        else ""
+    )
     if not told:
         return f"Nothing can be said of its speed here ({where}).{unsure}"
     if faster:

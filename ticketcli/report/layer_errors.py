@@ -46,7 +46,7 @@ def output_words(metrics: Mapping[str, Any]) -> str:
     size = found["output"]
     words = f"output on {found['images']:,} images: {size:.3g}, off by {_part(found['measured'], size)}"
     if "masked" in found:
-        words += f", masked alone by {_part(found['masked'], size)}"
+        words += f" with the weights adjusted, by {_part(found['masked'], size)} masked alone"
     if "bound" in found:
         return f"{words}; at most by {found['bound']:.3g} (Frobenius norms: {found['bound_frobenius']:.3g})"
     return f"{words}; no bound is known: {found.get('unbounded', 'it was not asked for')}"

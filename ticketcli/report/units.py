@@ -15,7 +15,8 @@ _LEGEND = {
     "sparse": "sparse, net: masked share of the prunable weights, and of the whole network.",
     "unhealed": "unhealed: top-1 of the unit's own mask on the rewound values; recal.: with BatchNorm re-estimated.",
     "comp.": "comp.: top-1 of the same mask on the compensated weights; comp. recal.: with BatchNorm re-estimated.",
-    "off by": "off by: how far the output is from before, as a share; layer by layer: ticket inspect STEP/OUTPUT.",
+    "off by": "off by: how far the mask alone moves the output, as a share; by layer: ticket inspect STEP/OUTPUT.",
+    "comp. off by": "comp. off by: the same with the weights that stay adjusted.",
     "finetuned": "finetuned: top-1 after the unit's training: rounds under the mask before, others under their own.",
     "PSNR": "PSNR: of the rebuilt image after that training, in dB, with hints and without (t=0).",
     "mIoU": "mIoU: mean intersection over union of the classes of pixels, on test images.",
@@ -38,10 +39,14 @@ def _points(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}"
 
 
-def _off_by(metrics: Mapping[str, Any]) -> str:
-    """The criterion's new weights; without an account of layers nothing."""
-    size, measured = _found(metrics, "output", "output"), _found(metrics, "output", "measured")
-    return f"{measured / size:.1%}" if size and measured is not None else ""
+def _off_by(metrics: Mapping[str, Any], *, adjusted: bool) -> str:
+    """How far the output is from before; "" without an account of layers, or where nothing was adjusted."""
+    found = _found(metrics, "output") or {}
+    masked = found.get("masked")
+    value = found.get("measured") if adjusted or masked is None else masked
+    if not found.get("output") or value is None or (adjusted and masked is None):
+        return ""
+    return f"{value / found['output']:.1%}"
 
 
 def _found(metrics: Mapping[str, Any], *path: str) -> Any:
@@ -65,7 +70,8 @@ def units_table(manifest: Manifest) -> str:
         "recal.": lambda m: _percent(_found(m, "unhealed", "recalibrated", "top1")),
         "comp.": lambda m: _percent(_found(m, "compensated", "literal", "top1")),
         "comp. recal.": lambda m: _percent(_found(m, "compensated", "recalibrated", "top1")),
-        "off by": lambda m: _off_by(m),
+        "off by": lambda m: _off_by(m, adjusted=False),
+        "comp. off by": lambda m: _off_by(m, adjusted=True),
         "finetuned": lambda m: _percent(_found(m, "healed_before", "top1")),
         "PSNR": lambda m: _decibel(
             _found(m, "validation", "psnr") or _found(m, "healed_before", "psnr") or m.get("psnr")

@@ -164,7 +164,7 @@ def _checked(found: Mask, kept: Kept | None, before: Mask, config: PruneConfig, 
         every = "all weights" if found.kept == 0 else "none of the weights"
         raise UsageError(
             f"{every} would fall: {config.criterion} with " + (f"epsilon {config.epsilon:g}" if config.epsilon else
-            f"pattern {config.pattern}"), where=where, hint="lower epsilon" if found.kept == 0 else "raise epsilon"
+            f"pattern {config.pattern}"), where=where, hint=_other_epsilon(found.kept == 0, number)
         )  # fmt: skip
     exact = kept is None or (found.kept == kept if isinstance(kept, int) else found.kept_by_name == dict(kept))
     if not exact or not found <= before:
@@ -177,6 +177,12 @@ def _checked(found: Mask, kept: Kept | None, before: Mask, config: PruneConfig, 
         )  # fmt: skip
     require_equal(mask_digest(found), f"the mask of {where}")
     return found
+
+
+def _other_epsilon(everything: bool, number: int) -> str:
+    if everything:
+        return "lower epsilon"
+    return "raise epsilon" if number == 1 else f"raise epsilon, or ask for rounds: {number - 1}; the earlier ones stay"
 
 
 def _digest(values: Mapping[str, Tensor]) -> str:

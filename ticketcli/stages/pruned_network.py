@@ -128,6 +128,25 @@ class PrunedNetwork:
                 UsageError(f"no layer '{name}' to prune", where="prune.sparsities", hint=did_you_mean(name, known))
                 for name in unknown
             )
+        self._check_pattern()
+
+    def _check_pattern(self) -> None:
+        """Every layer's input channels are whole groups of the pattern; now, not after a training.
+
+        Raises:
+            UsageError: names those whose are not.
+        """
+        if self.config.kept_of is None:
+            return
+        _, of = self.config.kept_of
+        wrong = [name.removesuffix(".weight") for name, weight in self.weights.items() if weight.shape[1] % of]
+        if wrong:
+            few = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+            hint = "another pattern" + (
+                "; prunable: auto leaves stem and head out" if self.config.prunable != "auto" else ""
+            )
+            what = f"pattern {self.config.pattern} needs input channels that {of} divides; not so in {few}"
+            raise UsageError(what, where="prune.pattern", hint=hint)
 
     def describe(self) -> str:
         """What is done to it, in a line."""
