@@ -15,7 +15,7 @@ from ticketcli.units import Duration as _Duration
 class PruneConfig(ChannelSelecting):
     """Settings of `ticket prune` (the paper, Algorithm 1, equation 11 and section 5.1)."""
 
-    encoder: Annotated[str, Reference(("dense",), also=("task",))] = Field(
+    encoder: Annotated[str, Reference(("dense",), also=("task", "compact"))] = Field(
         "", description="the dense checkpoint, theta_pre; a dense network that was transferred to other classes will do"
     )
     decoder: Annotated[str, Reference(("decoder",))] = Field(

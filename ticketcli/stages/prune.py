@@ -108,7 +108,8 @@ class _Rounds:
     def _about(self, number: int) -> dict[str, Any]:
         """What a ticket says of itself."""
         config = self.config
-        return {**self.network.about, "round": number, "criterion": config.criterion, "rewind": config.rewind}
+        what = {"granularity": config.granularity} if config.drops_channels else {}
+        return {**self.network.about, "round": number, "criterion": config.criterion, "rewind": config.rewind, **what}
 
     def heal(self, unit: Unit) -> Iterator[Yield]:
         """Finetune once more under the last mask, as the next round would begin."""

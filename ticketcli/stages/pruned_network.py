@@ -31,6 +31,7 @@ from ticketcli.stages.job import (
     encoder_from,
     freeze,
     knows,
+    require_same_widths,
     splits_of,
 )
 from ticketcli.stages.objective import Objective
@@ -54,6 +55,8 @@ class PrunedNetwork:
         self.job, self.config, self.device = job, job.config, job.device
         source = job.inputs["encoder"]
         self.about = about_dense(source)
+        if "rewind" in job.inputs:
+            require_same_widths(source, job.inputs["rewind"], where="prune.rewind")
         self.data: Data = data_of(self.config.data, source.about)
         self.splits: Splits = splits_of(job, self.data, int(source.about["image_size"]), encoder=source.about)
         check_seedable(self.splits, what="prune.data", batch=self.config.batch)
