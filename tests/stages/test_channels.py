@@ -76,6 +76,25 @@ def test_one_ranking_of_all_channels_takes_more_of_some_layers():
     assert any(n != WIDTHS[name[:6]] // 2 for name, n in kept(mask).items())
 
 
+@pytest.mark.parametrize("settings", [{}, {"scope": "global", "round_to": 8}, {"scope": "global"}])
+def test_a_fallen_channel_stays_fallen_whatever_it_would_be_worth(monkeypatch, settings):
+    """SCOP's scores of living channels may be below the 0 of a fallen one."""
+    sign = [1.0]
+
+    def turning(graph, *, seed):
+        sign[0] = -sign[0]
+        return {name: sign[0] * torch.arange(n, dtype=torch.float64) / n for name, n in graph.channels.items()}
+
+    monkeypatch.setattr("ticketcli.channels.scores.random_scores", turning)
+    made = rounds(criterion="random", rounds=3, fraction=0.2, finetune="0ep", **settings)
+    one, two, three = (made[str(number)][0].mask for number in (1, 2, 3))
+    assert three <= two <= one
+    if settings.get("round_to") is None:
+        assert [made[str(n)][1]["channels"]["kept"] for n in (1, 2, 3)] == (
+            [384, 308, 246] if settings else [388, 310, 250]
+        )
+
+
 def test_what_is_counted_is_what_is_left():
     made, metrics = rounds(channel_fraction=0.45)["1"]
     cost, mask = metrics["cost"], made.mask
