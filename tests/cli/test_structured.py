@@ -169,3 +169,14 @@ def test_onnx_holds_the_compact_network_and_the_masked_one_and_says_its_widths(r
         assert ("widths" in said) == (name != "masked")
     assert (tmp_path / "small.onnx").stat().st_size < 0.7 * (tmp_path / "masked.onnx").stat().st_size
     assert json.loads(described((tmp_path / "small.onnx").read_bytes())["widths"])["layer1.0.conv1"] == 8
+
+
+def test_a_step_is_shown_with_what_goes_with_its_channels(run):
+    cost, channels = (metrics(run, "ours", "round-02")[key] for key in ("cost", "channels"))
+    fewer = f"{1 - cost['parameters_left'] / cost['parameters']:.2%}"
+    pruned, small = (ticket("inspect", step, "--run", run.root).out for step in ("ours", "small"))
+    for text in (pruned, small):
+        assert f"{channels['kept']}/{channels['of']}" in text
+        assert fewer in text
+    assert "apart" in small
+    assert "channels" not in ticket("inspect", "weights", "--run", run.root).out
