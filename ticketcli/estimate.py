@@ -171,7 +171,8 @@ class _Measurements:
         parts = ["validation", "test"] if transfers else [getattr(config, "split", "validation")]
         n_images = sum(len(getattr(images, part).labels) for part in parts)
         n_sampled = sum(min(_SAMPLE, len(getattr(images, part).labels)) for part in parts)
-        seconds = cut.setup + n_units * (cut.solving + cut.measuring * n_images / max(1, n_sampled))
+        solving = cut.solving * _longer(config, len(images.train.labels))
+        seconds = cut.setup + n_units * (solving + cut.measuring * n_images / max(1, n_sampled))
         if not isinstance(config, Training) or cut.step is None:
             return Cost(seconds, disk=cut.disk + cut.files * n_images // max(1, n_sampled))
         n_train = len(images.train.labels)
@@ -191,13 +192,24 @@ def _cut_short(config: StageConfig) -> StageConfig:
     if isinstance(config, PruneConfig):
         short: dict[str, Any] = {"finetune": few, "first_finetune": True, "rounds": 1, "heal": Duration(0, "it"),
                                  "recalibrate_bn": min(config.recalibrate_bn, _SAMPLE), "like": "",
-                                 "to_sparsity": None if config.schedule == "lth" else config.to_sparsity}  # fmt: skip
+                                 "to_sparsity": None if config.schedule == "lth" else config.to_sparsity,
+                                 "selection": few, "knockoff_steps": int(few.amount)}  # fmt: skip
         return config.model_copy(update=short)
     if isinstance(config, PretrainConfig):
         return config.model_copy(update={"epochs": few, "keep": ()})
     if isinstance(config, Training):
         return config.model_copy(update={"epochs": few})
     return config
+
+
+def _longer(config: StageConfig, n_train: int) -> float:
+    """How many times as many steps SCOP's selection has, its controls' training included, as the cut one."""
+    if not isinstance(config, PruneConfig) or config.criterion != "scop":
+        return 1.0
+    per_epoch, few = max(1, n_train // min(config.batch, n_train)), _WARM + _TIMED + 1
+    is_trained = config.knockoff in ("gan", "deep")
+    steps = config.selection.iterations(per_epoch) + is_trained * config.knockoff_steps
+    return steps / (few * (1 + is_trained))
 
 
 def _lengths(step: Step) -> Iterator[Duration]:

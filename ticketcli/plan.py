@@ -244,7 +244,7 @@ def _bind_init(encoder: Ref, run: Run, producers: Callable[[str], Step | None]) 
 
 def _bind_origin(of: Ref, run: Run, producers: Callable[[str], Step | None]) -> Input:
     """The dense checkpoint that a network was made from: back through what transferred, rewound and pruned it."""
-    ref, back = of, {"transfer": "ticket", "rewind": "ticket", "prune": "encoder"}
+    ref, back = of, {"transfer": "ticket", "rewind": "ticket", "compact": "ticket", "prune": "encoder"}
     while ref.path is None:
         planned = producers(ref.step)
         maker = planned.recipe if planned is not None else recorded_step(run, ref.step)
@@ -342,7 +342,11 @@ def _find(name: str, producer: Step | None, manifest: Manifest | None, ref: Ref)
 
 def _check_kind(role: str, ref: str, artifact: Artifact, mark: Reference) -> None:
     if artifact.kind not in (*mark.kinds, *mark.also):
-        raise MismatchError(f"{role} needs a {' or '.join(mark.kinds)}, '{ref}' is a {artifact.kind}", where=role)
+        what = f"{role} needs a {' or '.join(mark.kinds)}, '{ref}' is a {artifact.kind}"
+        hint = (
+            "a compact network has no mask; name the ticket that it was made of" if artifact.kind == "compact" else ""
+        )
+        raise MismatchError(what, where=role, hint=hint)
 
 
 def _absolute(artifact: Artifact, folder: Path) -> Artifact:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ticketcli.recipe.computing import StageConfig
 from ticketcli.recipe.configs import (
+    CompactConfig,
     EvaluateConfig,
     ImportConfig,
     PretrainConfig,
@@ -156,6 +157,11 @@ REWIND = StageSpec(
     "rewind", 1, RewindConfig, "ticketcli.stages.rewind:rewind",
     "Set a ticket's living weights to chosen values, all others to zero.", "ticket", is_shared=False, **_one("ticket"),
 )  # fmt: skip
+COMPACT = StageSpec(
+    "compact", 1, CompactConfig, "ticketcli.stages.compact:compact",
+    "Leave the fallen channels of a ticket out: a smaller dense network, equal in output.", "compact",
+    argument="ticket", is_shared=False, **_one("compact"),
+)  # fmt: skip
 TRANSFER = StageSpec(
     "transfer", 1, TransferConfig, "ticketcli.stages.transfer:transfer",
     "Train a ticket on a target task, its mask enforced.", "task", **_one("task"),
@@ -167,5 +173,5 @@ EVALUATE = StageSpec(
 )  # fmt: skip
 
 STAGES: Mapping[str, StageSpec] = {
-    spec.name: spec for spec in (PRETRAIN, IMPORT, TRAIN_DECODER, PRUNE, REWIND, TRANSFER, EVALUATE)
+    spec.name: spec for spec in (PRETRAIN, IMPORT, TRAIN_DECODER, PRUNE, REWIND, COMPACT, TRANSFER, EVALUATE)
 }

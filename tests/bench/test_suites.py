@@ -12,6 +12,7 @@ from ticketcli.bench.run import chosen, run_suite
 from ticketcli.bench.suites import (
     checkpoint,
     coco_eval,
+    compact,
     detect_step,
     end_to_end,
     export,
@@ -34,9 +35,10 @@ from ticketcli.store.mask import Mask
 from ticketcli.training import loop
 
 TINY = Setting("a machine", 1, {}, 0.004)
-SLOW = ("startup", "detect-step", "end-to-end", "checkpoint", "export")
+SLOW = ("startup", "detect-step", "end-to-end", "checkpoint", "export", "compact")
 ROWS = {"threshold": 7, "maskstep": 4, "step": 2, "recon": 2, "mask-io": 6, "export": 8, "checkpoint": 5, "startup": 2, "coco-eval": 2,
-        "loader-32": 3, "loader-jpeg": 1, "train-cpu": 1, "train-gpu": 1, "detect-step": 1, "end-to-end": 2, "lobs": 9}  # fmt: skip
+        "loader-32": 3, "loader-jpeg": 1, "train-cpu": 1, "train-gpu": 1, "detect-step": 1, "end-to-end": 2, "lobs": 9,
+        "compact": 3}  # fmt: skip
 
 
 def rows_of(suite, folder):
@@ -109,6 +111,18 @@ def wrong_export(monkeypatch):
 
     monkeypatch.setattr(export, "write_packed", off)
     monkeypatch.setattr(export, "to_onnx", other)
+
+
+def wrong_compact(monkeypatch):
+    right = compact.smaller.compact
+
+    def off(*given, **how):
+        found = right(*given, **how)
+        with torch.no_grad():
+            found.get_submodule("layer2.0.bn1").bias += 0.1
+        return found
+
+    monkeypatch.setattr(compact.smaller, "compact", off)
 
 
 def wrong_checkpoint(monkeypatch):
@@ -196,7 +210,7 @@ def test_a_check_of_equality_sees_what_is_wrong_with_ours(suite, tmp_path, monke
         pytest.skip("this CPU has no bf16")
     assert rows
     assert any(row.failed for row in rows)
-    compared = {"maskstep": 4, "threshold": 6, "coco-eval": 2, "checkpoint": 5, "lobs": 9, "export": 8}
+    compared = {"maskstep": 4, "threshold": 6, "coco-eval": 2, "checkpoint": 5, "lobs": 9, "export": 8, "compact": 3}
     assert sum(row.failed for row in rows) >= min(compared.get(suite, 1), len(rows))  # not every peer is installed
 
 

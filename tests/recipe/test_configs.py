@@ -13,8 +13,9 @@ DEFAULTS = {
     ("pretrain", 1): "88aa12735e826791",
     ("import", 1): "1d7d870ce5c09173",
     ("train-decoder", 2): "46fb1d77b8bb2b24",
-    ("prune", 3): "cd7af28dff29b565",
+    ("prune", 3): "1354a526341eceb4",
     ("rewind", 1): "2347ba4a4f5e3c4c",
+    ("compact", 1): "af5739696a818b3f",
     ("transfer", 1): "551a6e18ffd99bcf",
     ("evaluate", 1): "bc44447f935c7bb3",
 }

@@ -19,7 +19,7 @@ Ranks = list[tuple[float, float, int]]  # score, |gamma|, channel
 def drop_lowest(
     scores: Mapping[str, Tensor],
     scales: Mapping[str, Tensor],
-    fraction: float,
+    fraction: float | Fraction,
     *,
     scope: Literal["layer", "global"] = "layer",
     multiple: int = 1,
@@ -30,7 +30,8 @@ def drop_lowest(
     Args:
         scores: convolution -> float [C].
         scales: convolution -> gamma of its BatchNorm, float [C].
-        fraction: r, share of the channels to drop, in (0, 1); taken as the decimal number that it is written as.
+        fraction: r, share of the channels to drop, in (0, 1); a float is taken as the decimal number that it is written
+            as.
         scope: `layer`: floor(r C) of each layer's C; `global`: floor(r sum C) in one ranking over all layers.
         multiple: the number that is kept in a layer is the nearest multiple of it, ties up, one at least; or all C.
         constants_first: channels with gamma = 0, whose output is one number, fall before all others.
@@ -46,7 +47,7 @@ def drop_lowest(
     """
     if not 0 < fraction < 1 or multiple < 1:
         raise UsageError(
-            f"cannot drop a fraction of {fraction} in multiples of {multiple}",
+            f"cannot drop a fraction of {float(fraction):g} in multiples of {multiple}",
             where="channel_fraction",
             hint="a fraction lies between 0 and 1, a multiple is 1 or more",
         )
@@ -57,7 +58,7 @@ def drop_lowest(
         n_kept = len(order) - dropped[name]
         if n_kept < 1:
             raise UsageError(
-                f"a fraction of {fraction} over all layers leaves no channel of '{name}'",
+                f"a fraction of {float(fraction):.3g} over all layers leaves no channel of '{name}'",
                 where=name,
                 hint="lower the fraction, or choose in each layer",
             )
@@ -81,16 +82,16 @@ def _ranks(name: str, scores: Tensor, scales: Tensor, constants_first: bool) -> 
     return sorted(zip(values.tolist(), sizes.tolist(), range(len(values)), strict=True))
 
 
-def _share(fraction: float, of: int) -> int:
+def _share(fraction: float | Fraction, of: int) -> int:
     """floor(r C) of the number as written: 0.29 of 100 is 29, whatever 0.29 is in binary."""
     return math.floor(Fraction(str(fraction)) * of)
 
 
-def _each_layer(ranks: Mapping[str, Ranks], fraction: float) -> dict[str, int]:
+def _each_layer(ranks: Mapping[str, Ranks], fraction: float | Fraction) -> dict[str, int]:
     return {name: _share(fraction, len(order)) for name, order in ranks.items()}
 
 
-def _all_layers(ranks: Mapping[str, Ranks], fraction: float) -> dict[str, int]:
+def _all_layers(ranks: Mapping[str, Ranks], fraction: float | Fraction) -> dict[str, int]:
     everyone = sorted(
         (score, scale, place, channel, name)
         for place, (name, order) in enumerate(ranks.items())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ticketcli.channels.operations import Layout, is_sum, layout_after, only_asks_for_size
 from ticketcli.errors import UsageError
@@ -105,12 +106,14 @@ def channel_graph(model: nn.Module, *, method: str | None = None) -> ChannelGrap
 
 
 class _Tracer(fx.Tracer):
-    """Layers that do more than normalise, such as timm's BatchNorms, stay whole; and it remembers where it failed."""
+    """Layers that do more than normalise, such as timm's BatchNorms or those that scatter, stay whole; and it remembers
+    where it failed.
+    """
 
     failed = ""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (nn.BatchNorm2d, nn.Conv2d)) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (_BatchNorm, nn.Conv2d)) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         try:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ticketcli.channels.controls import Controls
+from ticketcli.channels.knockoffs.learning import cloned
 from ticketcli.channels.knockoffs.source import KnockoffSource
 from ticketcli.errors import DivergedError
 from ticketcli.tensors.seeds import generator
@@ -95,8 +96,8 @@ class ControlTraining:
         return ControlStep(self.steps, value, self.controls.at_one, self.controls.at_zero)
 
     def state(self) -> dict[str, Any]:
-        """Betas, optimiser and steps, to be saved before the next step: mappings, lists, tensors and numbers."""
-        return {"betas": self.controls.values(), "optimizer": self._optimizer.state_dict(), "steps": self.steps}
+        """Betas, optimiser and steps, cloned: mappings, lists, tensors and numbers."""
+        return {"betas": self.controls.values(), "optimizer": cloned(self._optimizer.state_dict()), "steps": self.steps}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a `state`.

@@ -16,7 +16,7 @@ from ticketcli.stages.networks import is_classifier, network_from
 from ticketcli.store.manifest import Artifact, Manifest
 from ticketcli.training.yields import Loaded
 
-NETWORKS = ("ticket", "task", "dense", "kept")
+NETWORKS = ("ticket", "task", "dense", "kept", "compact")
 
 
 @dataclass(frozen=True)

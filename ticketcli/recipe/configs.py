@@ -125,7 +125,7 @@ class ImportConfig(StageConfig):
 class TrainDecoderConfig(Training):
     """Settings of `ticket train-decoder` (the paper, sections 4.1, 4.2 and 5.1)."""
 
-    encoder: Annotated[str, Reference(("dense",))] = Field(
+    encoder: Annotated[str, Reference(("dense",), also=("compact",))] = Field(
         "", description="the dense checkpoint to invert; stays frozen"
     )
     data: DataField | None = Field(None, description="image set; the encoder's own when absent")
@@ -151,11 +151,23 @@ class RewindConfig(StageConfig):
     )
 
 
+class CompactConfig(StageConfig):
+    """Settings of `ticket compact`: a ticket of channels as the smaller dense network that it is."""
+
+    ticket: Annotated[str, Reference(("ticket",), also=("task",))] = Field(
+        "", description="a ticket of channels; a classifier that was transferred under its mask will do"
+    )
+    data: DataField | None = Field(None, description="images that it is compared on; the ticket's own when absent")
+    check_images: int = Field(64, ge=1, description="so many of them, of the validation part")
+
+
 class EvaluateConfig(StageConfig):
     """Settings of `ticket evaluate`: measure a dense net, a ticket or a transferred network."""
 
-    of: Annotated[str, Reference(("ticket", "dense", "task"))] = Field("", description="what to measure")
-    beside: Annotated[str, Reference(("task", "dense", "ticket"))] = Field(
+    of: Annotated[str, Reference(("ticket", "dense", "task"), also=("compact",))] = Field(
+        "", description="what to measure"
+    )
+    beside: Annotated[str, Reference(("task", "dense", "ticket"), also=("compact",))] = Field(
         "", description="another network of the same images, such as the dense one, for the pictures"
     )
     pictures: int = Field(

@@ -15,6 +15,7 @@ from ticketcli.recipe.config import Flag, NoResult, Reference
 from ticketcli.recipe.configs import Training
 from ticketcli.units import parse_bytes
 
+CHANNELWISE = ("l1", "l2", "bn_scale", "scop")  # they judge whole channels; random does both
 CALIBRATED = ("lobs", "lobs_refit", "obc", "sparsegpt", "wanda", "obd", "apoz")  # they look at the layers' inputs
 INVERTING = ("lobs", "lobs_refit", "obc", "sparsegpt")  # they need an inverse, and adjust the weights that stay
 PREDICTING = (*INVERTING, "wanda", "obd")  # they know beforehand what error a removal makes
@@ -54,17 +55,20 @@ class Selecting(Training):
         None, gt=0, lt=1, description="end at exactly this sparsity; lth runs as many rounds as that takes"
     )
     criterion: Literal[
-        "magnitude", "random", "lobs", "lobs_refit", "obc", "sparsegpt", "wanda", "obd", "apoz"
+        "magnitude", "random", "lobs", "lobs_refit", "obc", "sparsegpt", "wanda", "obd", "apoz",
+        "l1", "l2", "bn_scale", "scop",
     ] = Field(
         "magnitude",
-        description="which weights fall; all but magnitude and random judge by each layer's inputs on source images",
+        description="which weights fall; lobs to apoz judge by each layer's inputs on source images. Of channels: "
+        "random, l1 or l2 (a filter's norm), bn_scale, scop (against knockoffs)",
     )  # fmt: skip
     like: Annotated[str, Reference(("ticket",), series=True)] = Field(
         "",
         description="random only: keep as many weights in each layer as that step's masks do; absent: uniform",
     )
     scope: Literal["global", "layer"] = Field(
-        "global", description="one ranking of all weights, or the same share of each layer's"
+        "global",
+        description="one ranking of all weights, or the same share of each layer's; of channels: layer unless said",
     )
     sparsities: Sparsities | None = Field(
         None,
@@ -82,7 +86,7 @@ class Selecting(Training):
         description="adjust the weights that stay; with a rewind as a second output N-compensated, else they go on",
     )
     calibrate: Annotated[int, Flag("calib")] = Field(
-        1024, ge=1, description="source images whose activations the layer-wise criteria look at"
+        1024, ge=1, description="source images that the layer-wise criteria, and what knockoffs are fitted to, look at"
     )
     positions: int = Field(
         64, ge=0, description="of each of them, output positions of a convolution that are looked at; 0: all"
@@ -155,11 +159,22 @@ class Selecting(Training):
             return aims[min(round_, len(aims)) - 1]
         return float(1 - (1 - aims[0]) ** (round_ / self.n_rounds))
 
+    def ways(self) -> dict[str, Any]:
+        """What says how much falls, instead of `fraction`; None where it does not."""
+        return {"to_sparsity": self.to_sparsity, "sparsities": self.sparsities, "epsilon": self.epsilon,
+                "pattern": self.pattern or None}  # fmt: skip
+
+    def require_granularity(self) -> None:
+        """Refuse, before all else, settings that are for channels where weights fall, and the other way round.
+
+        Raises:
+            ValueError: says which, and what to write.
+        """
+
     @model_validator(mode="after")
     def _says_how_much(self) -> Selecting:
-        ways = {"to_sparsity": self.to_sparsity, "sparsities": self.sparsities, "epsilon": self.epsilon,
-                "pattern": self.pattern or None}  # fmt: skip
-        said = [name for name, value in ways.items() if value is not None]
+        self.require_granularity()
+        said = [name for name, value in self.ways().items() if value is not None]
         if len(said) > 1:
             raise ValueError(f"{' and '.join(said)} each say how much falls; keep one of them")
         if self.schedule == "gmp" and self.to_sparsity is None:
@@ -195,7 +210,7 @@ class Selecting(Training):
         if self.is_calibrated and self.schedule == "gmp":
             raise ValueError(f"{self.criterion} looks at images between trainings; schedule lth or one-shot")
         uses: dict[str, tuple[str, ...]] = {
-            "epsilon": PREDICTING, "pattern": PATTERNED, "compensate": INVERTING, "calibrate": CALIBRATED,
+            "epsilon": PREDICTING, "pattern": PATTERNED, "compensate": INVERTING, "calibrate": (*CALIBRATED, "scop"),
             "positions": CALIBRATED, "damping": INVERTING,
         }  # fmt: skip
         for name, criteria in uses.items():

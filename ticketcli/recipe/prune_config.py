@@ -6,16 +6,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ticketcli.recipe.channel_config import ChannelSelecting
 from ticketcli.recipe.config import Duration, Reference
 from ticketcli.recipe.configs import DataField, ep
-from ticketcli.recipe.criterion_config import Selecting
 from ticketcli.units import Duration as _Duration
 
 
-class PruneConfig(Selecting):
+class PruneConfig(ChannelSelecting):
     """Settings of `ticket prune` (the paper, Algorithm 1, equation 11 and section 5.1)."""
 
-    encoder: Annotated[str, Reference(("dense",), also=("task",))] = Field(
+    encoder: Annotated[str, Reference(("dense",), also=("task", "compact"))] = Field(
         "", description="the dense checkpoint, theta_pre; a dense network that was transferred to other classes will do"
     )
     decoder: Annotated[str, Reference(("decoder",))] = Field(

@@ -12,7 +12,12 @@ from ticketcli.recipe.recipe import is_file_reference
 from ticketcli.store.manifest import Artifact, Manifest, UnitRecord
 from ticketcli.store.run_folder import Run
 
-BACK: Mapping[str, str] = {"transfer": "ticket", "rewind": "ticket", "prune": "encoder"}  # stage -> its source's role
+BACK: Mapping[str, str] = {
+    "transfer": "ticket",
+    "rewind": "ticket",
+    "compact": "ticket",
+    "prune": "encoder",
+}  # stage -> its source's role
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from ticketcli.units import human_bytes, human_seconds
 
 _LEGEND = {
     "sparse": "sparse, net: masked share of the prunable weights, and of the whole network.",
+    "channels": "channels: living ones of all that can fall; fewer, MACs: the parameters and multiply-adds that go.",
+    "at 1": "at 1: SCOP's betas that want nothing of their control; if most do, channels rank by |gamma| alone.",
+    "apart": "apart: largest difference of taps and logits from the ticket's, of the largest, in float32.",
     "unhealed": "unhealed: top-1 of the unit's own mask on the rewound values; recal.: with BatchNorm re-estimated.",
     "comp.": "comp.: top-1 of the same mask on the compensated weights; comp. recal.: with BatchNorm re-estimated.",
     "off by": "off by: how far the mask alone moves the output, as a share; by layer: ticket inspect STEP/OUTPUT.",
@@ -49,6 +52,19 @@ def _off_by(metrics: Mapping[str, Any], *, adjusted: bool) -> str:
     return f"{value / found['output']:.1%}"
 
 
+def _channels(metrics: Mapping[str, Any]) -> str:
+    found = metrics.get("channels")
+    return f"{found['kept']:,}/{found['of']:,}" if isinstance(found, Mapping) else ""
+
+
+def _fewer(metrics: Mapping[str, Any], what: str) -> float | None:
+    """The share that is gone with the fallen channels: what a mask would save, or what a compact network did."""
+    before, left = _found(metrics, "cost", what), _found(metrics, "cost", f"{what}_left")
+    if before is None:
+        before, left = _found(metrics, "before", what), metrics.get(what)
+    return 1 - left / before if before and left is not None else None
+
+
 def _found(metrics: Mapping[str, Any], *path: str) -> Any:
     value: Any = metrics
     for part in path:
@@ -61,6 +77,11 @@ def units_table(manifest: Manifest) -> str:
     spec: dict[str, Any] = {
         "sparse": lambda m: _percent(m.get("sparsity")),
         "net": lambda m: _percent(m.get("network_sparsity")),
+        "channels": _channels,
+        "fewer": lambda m: _percent(_fewer(m, "parameters")),
+        "MACs": lambda m: _percent(_fewer(m, "macs")),
+        "at 1": lambda m: _percent(_found(m, "selection", "at_one")),
+        "apart": lambda m: "" if m.get("difference_float32") is None else f"{m['difference_float32']:.1g}",
         "validation": lambda m: _percent(_found(m, "validation", "top1")),
         "test": lambda m: _percent(_tested(m, "top1")),
         "mIoU": lambda m: _percent(_tested(m, "miou")),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +15,8 @@ from ticketcli.criteria.table import CRITERIA
 from ticketcli.errors import MismatchError, TicketError, UsageError
 from ticketcli.events import Note
 from ticketcli.recipe.prune_config import PruneConfig
+from ticketcli.stages.choosing_channels import choose_channels
+from ticketcli.stages.chosen import Chosen, finetuned_state
 from ticketcli.stages.output_error import output_difference, output_errors
 from ticketcli.stages.pruned_network import PrunedNetwork
 from ticketcli.stages.solving import Solving
@@ -26,17 +27,6 @@ from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.tensors.ranks import require_equal
 from ticketcli.training.recalibrate import calibration_batches
 from ticketcli.training.yields import State, Yield
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """What a round leaves: the mask; the network's values with those that stay adjusted, where the criterion does that;
-    and what it has to report.
-    """
-
-    mask: Mask
-    adjusted: Mapping[str, Tensor] | None = None
-    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 def n_kept(config: PruneConfig, mask: Mask, number: int, like: Mask | None = None) -> Kept | None:
@@ -100,14 +90,14 @@ def choose(
         resume: a state that was saved while a criterion by layer was at work.
     """
     config, before = network.config, network.mask
+    if config.drops_channels:
+        return (yield from choose_channels(network, number, metrics, resume))
     criterion = CRITERIA[config.criterion]
     if not isinstance(criterion, ByLayer):
         return Chosen(select(network, before, number))
     kept = _asked(network, before, number)
-    finetuned = copy_of(network.model)
-    base = {
-        "precision": config.precision, "model": finetuned, "metrics": dict(metrics), "iteration": network.n_steps,
-    }  # fmt: skip
+    base = finetuned_state(network, metrics)
+    finetuned = base["model"]
     batches = calibration_batches(network.splits, config.calibrate, network.device)
     what = f"round {number}/{config.n_rounds}"
     solving = Solving(what, config, criterion, network.model, before, kept, batches, base)

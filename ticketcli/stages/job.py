@@ -11,12 +11,13 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
+from ticketcli.channels.compact import shrink
 from ticketcli.data.images import Images, Normalization, Splits
 from ticketcli.data.instances import InstanceSet
 from ticketcli.data.order import Order
 from ticketcli.data.sets import load_splits
 from ticketcli.data.sources import Sources
-from ticketcli.errors import UsageError
+from ticketcli.errors import MismatchError, UsageError
 from ticketcli.events import Note
 from ticketcli.models.architectures import build_encoder
 from ticketcli.models.decoder import Decoder, build_decoder
@@ -128,10 +129,31 @@ def data_of(config: Data | None, about: Mapping[str, Any]) -> Data:
 
 def encoder_from(checkpoint: Loaded, device: torch.device) -> Encoder:
     """The network that a checkpoint's `about` names, with the checkpoint's values."""
-    about = checkpoint.about
-    model = build_encoder(about["arch"], n_classes=len(about["class_names"]), seed=0)
+    model = build_of(checkpoint.about, n_classes=len(checkpoint.about["class_names"]), seed=0)
     load_into(model, checkpoint.values, where=checkpoint.ref)
     return model.to(device)
+
+
+def build_of(about: Mapping[str, Any], *, n_classes: int, seed: int, arch: str = "") -> Encoder:
+    """A network of the architecture, or of another `arch`, and the widths that a checkpoint says; its values are drawn.
+
+    Raises:
+        MismatchError: the architecture has no such widths.
+    """
+    model = build_encoder(arch or about["arch"], n_classes=n_classes, seed=seed)
+    return shrink(model, about["widths"]) if about.get("widths") else model
+
+
+def require_same_widths(one: Loaded, other: Loaded, *, where: str) -> None:
+    """Refuse values of a dense network for a compact one, or of another compact one.
+
+    Raises:
+        MismatchError: the networks have other numbers of channels.
+    """
+    if one.about.get("widths") != other.about.get("widths"):
+        what = f"{other.ref} and {one.ref} have other numbers of channels"
+        hint = "values go with masks of the same shapes; a compact network begins a line of its own"
+        raise MismatchError(what, where=where, hint=hint)
 
 
 def decoder_from(checkpoint: Loaded, encoder: Encoder, device: torch.device) -> Decoder:

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ticketcli.errors import CorruptError, TicketError
-from ticketcli.models.architectures import build_encoder, masked_parameters
+from ticketcli.models.architectures import masked_parameters
 from ticketcli.models.encoder import Encoder
-from ticketcli.stages.job import encoder_from
+from ticketcli.stages.job import build_of, encoder_from
 from ticketcli.tasks.table import TASKS
 from ticketcli.tasks.task import Head
 from ticketcli.tensors.files import load_into
@@ -38,7 +38,7 @@ def network_from(source: Loaded, device: torch.device) -> nn.Module:
 
 def network_of(source: Loaded, head: Head, device: torch.device) -> nn.Module:
     """The network of a pixel-level task's checkpoint, its masked weights exactly +0.0."""
-    encoder = build_encoder(source.about["arch"], n_classes=1, seed=0)
+    encoder = build_of(source.about, n_classes=1, seed=0)
     model = TASKS[source.about["task"]].build(encoder, head, seed=0)
     load_into(model, source.values, where=source.ref)
     model.to(device)

@@ -14,9 +14,9 @@ from ticketcli.models.cost import parameters
 from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.stage import Unit, compensated_name, round_name
 from ticketcli.stages.choosing import choose, drops_nothing, n_kept, select
+from ticketcli.stages.chosen import is_choosing
 from ticketcli.stages.job import Job
 from ticketcli.stages.pruned_network import PrunedNetwork
-from ticketcli.stages.solving import STATE
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of, load_into
 from ticketcli.training.loop import Run, train
@@ -74,7 +74,7 @@ class _Rounds:
         if number == 1 and not config.first_finetune:
             length = Duration(0, "it")
         metrics: dict[str, Any] = {"images": network.splits.counts()}
-        if resume is not None and STATE in resume:
+        if resume is not None and is_choosing(resume):
             load_into(network.model, resume["model"], where=f"the saved state of {unit.name}")
             metrics = dict(resume["metrics"])
         else:
@@ -108,7 +108,8 @@ class _Rounds:
     def _about(self, number: int) -> dict[str, Any]:
         """What a ticket says of itself."""
         config = self.config
-        return {**self.network.about, "round": number, "criterion": config.criterion, "rewind": config.rewind}
+        what = {"granularity": config.granularity} if config.drops_channels else {}
+        return {**self.network.about, "round": number, "criterion": config.criterion, "rewind": config.rewind, **what}
 
     def heal(self, unit: Unit) -> Iterator[Yield]:
         """Finetune once more under the last mask, as the next round would begin."""

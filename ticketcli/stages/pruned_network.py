@@ -7,12 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
+from ticketcli.channels.graph import ChannelGraph, channel_graph
+from ticketcli.channels.masks import expanded
 from ticketcli.data.batches import Batches, in_order
 from ticketcli.data.images import Images, Splits
 from ticketcli.errors import UsageError, UsageErrors, did_you_mean
 from ticketcli.events import Measured
 from ticketcli.metrics.quality import Rebuild, quality
-from ticketcli.models.architectures import prunable
+from ticketcli.models.architectures import masked_parameters, prunable
 from ticketcli.models.cost import parameters
 from ticketcli.models.decoder import Decoder
 from ticketcli.models.encoder import Encoder
@@ -29,6 +31,7 @@ from ticketcli.stages.job import (
     encoder_from,
     freeze,
     knows,
+    require_same_widths,
     splits_of,
 )
 from ticketcli.stages.objective import Objective
@@ -52,6 +55,8 @@ class PrunedNetwork:
         self.job, self.config, self.device = job, job.config, job.device
         source = job.inputs["encoder"]
         self.about = about_dense(source)
+        if "rewind" in job.inputs:
+            require_same_widths(source, job.inputs["rewind"], where="prune.rewind")
         self.data: Data = data_of(self.config.data, source.about)
         self.splits: Splits = splits_of(job, self.data, int(source.about["image_size"]), encoder=source.about)
         check_seedable(self.splits, what="prune.data", batch=self.config.batch)
@@ -59,6 +64,7 @@ class PrunedNetwork:
         self._check_placebo()
         self.model: Encoder = encoder_from(source, self.device)
         self.weights = prunable(self.model, self.config.prunable)
+        self.graph = self._channels()
         self._check_layers()
         if not self.config.needs_labels:
             freeze_untapped(self.model, image_size=int(source.about["image_size"]))
@@ -108,12 +114,33 @@ class PrunedNetwork:
             UsageError: the images have no labels, or of another number of classes.
         """
         n_classes = len(self.splits.train.class_names)
-        if self.config.needs_labels and n_classes != n_outputs:
+        selects = self.config.criterion == "scop"
+        if (self.config.needs_labels or selects) and n_classes != n_outputs:
             found = f"{n_classes} classes" if n_classes else "no labels"
+            who = f"loss {self.config.loss}" if self.config.needs_labels else "criterion scop"
+            others = "; nor do the other criteria" if selects else ""
             raise UsageError(
-                f"loss {self.config.loss} needs the {n_outputs} classes of the encoder; these images have {found}",
-                where="prune.data", hint="loss: rec and loss: feat need no labels",
+                f"{who} needs the {n_outputs} classes of the encoder; these images have {found}",
+                where="prune.data", hint=f"loss: rec and loss: feat need no labels{others}",
             )  # fmt: skip
+
+    def _channels(self) -> ChannelGraph | None:
+        """What falls with each channel, where channels fall; then masks name the BatchNorms too.
+
+        Raises:
+            UsageError: the network cannot be traced, or no channel of it can fall.
+        """
+        if not self.config.drops_channels:
+            return None
+        graph = channel_graph(self.model)
+        if not graph.groups:
+            reasons = "; ".join(f"{one.conv}: {one.reason}" for one in graph.left_out[:2])
+            raise UsageError(
+                "no channels of this network can fall" + (f" ({reasons})" if reasons else ""),
+                where="prune.granularity", hint="granularity: weight, or a network of convolutions with BatchNorm",
+            )  # fmt: skip
+        self.weights = masked_parameters(self.model, expanded(self.model, graph, {}, names=self.weights))
+        return graph
 
     def _check_layers(self) -> None:
         """The layers whose sparsities are given are among those that can be pruned.
@@ -154,8 +181,12 @@ class PrunedNetwork:
         looks = f" by {min(config.calibrate, len(self.splits.train.labels)):,} images" if config.is_calibrated else ""
         looks += ", compensated" if config.compensate else ""
         values = "one training, never rewound" if config.schedule == "gmp" else f"rewind {config.rewind}"
+        what = f"{self.mask.total:,} of {parameters(self.model):,} weights prunable"
+        if self.graph is not None:
+            channels = self.graph.channels
+            what = f"{sum(channels.values()):,} channels of {len(channels)} layers can fall"
         return (
-            f"{config.schedule}, {self.mask.total:,} of {parameters(self.model):,} weights prunable, "
+            f"{config.schedule}, {what}, "
             f"{config.criterion}{looks}, {self.objective.describe()}, {values}, "
             f"{len(self.splits.train.labels)} training images"
         )

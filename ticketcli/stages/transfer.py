@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from ticketcli.errors import InputMissing, UsageError
 from ticketcli.events import Note
-from ticketcli.models.architectures import build_encoder, masked_parameters
+from ticketcli.models.architectures import masked_parameters
 from ticketcli.models.cost import cost_of, in_words, parameters
 from ticketcli.models.encoder import Encoder
 from ticketcli.models.freezing import freeze_parts, freeze_untapped
 from ticketcli.models.stem import FORMS, STEM, Form, choose_form, restem
 from ticketcli.recipe.transfer_config import TransferConfig
-from ticketcli.stages.job import Job, check_seedable, data_of, splits_of
+from ticketcli.stages.job import Job, build_of, check_seedable, data_of, splits_of
 from ticketcli.store.mask import Mask
 from ticketcli.tasks.table import TASKS
 from ticketcli.tensors.files import copy_of, load_into
@@ -77,6 +77,7 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
         "data": config.data.model_dump(mode="json", exclude_defaults=True),
         "normalization": {"mean": list(splits.normalization.mean), "std": list(splits.normalization.std)},
         "seed": config.seed,
+        **({"widths": source.about["widths"]} if "widths" in source.about else {}),
         "task": config.task,
         **({} if config.task == "classification" else {"head": head.about()}),
     }
@@ -119,7 +120,7 @@ def ticket_backbone(source: Loaded, config: TransferConfig, image_size: int) -> 
     wanted = "keep7" if config.freezes_stem else config.stem
     form = choose_form(wanted, source.about["arch"], image_size)
     arch, values = restem(source.values, source.about["arch"], form, seed=config.seed)
-    model = build_encoder(arch, n_classes=len(source.about["class_names"]), seed=config.seed)
+    model = build_of(source.about, n_classes=len(source.about["class_names"]), seed=config.seed, arch=arch)
     load_into(model, values, where=source.ref, without=model.head_prefixes)
     if source.mask is None:
         return arch, form, model, None

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from tests.channels.knockoffs.draws import covariance, draw, rows
+from ticketcli.channels.knockoffs.by_position import ByPosition
 from ticketcli.channels.knockoffs.deep import DeepKnockoffs, DeepSettings
 from ticketcli.channels.knockoffs.diagnostics import diagnose
-from ticketcli.channels.knockoffs.gaussian import GaussianKnockoffs, Moments
+from ticketcli.channels.knockoffs.gaussian import GaussianKnockoffs, Moments, MomentSums, positions
 from ticketcli.channels.knockoffs.generator import GanKnockoffs, GanSettings
 from ticketcli.channels.knockoffs.learning import learn
 from ticketcli.errors import DivergedError, MismatchError, UsageError
@@ -210,3 +211,32 @@ def test_first_weights_follow_the_seed_and_the_global_generator_stays():
     assert not torch.equal(gan(seed=4)(x, draw()), gan(seed=5)(x, draw()))
     assert torch.equal(state, torch.random.get_rng_state())
     assert isinstance(generator(0, "x"), torch.Generator)
+
+
+def test_a_value_that_stands_still_in_a_batch_does_not_end_the_training_of_deep_knockoffs():
+    x = torch.randn(12, 6, generator=generator(0, "test rows"))
+    x[:, 2] = 0.5
+    sums = MomentSums(6)
+    sums.add(torch.cat([x, x + 1e-9]))
+    deep = DeepKnockoffs(sums.moments(), torch.zeros(6), DeepSettings(width=8), seed=0)
+    steps = list(learn(deep, [x] * 3, seed=0))
+    assert [step.done for step in steps] == [1, 2, 3]
+    assert bool(deep(x, generator(0, "test draw")).isfinite().all())
+
+
+def test_deep_knockoffs_of_maps_learn_from_some_positions_and_treat_each_alike():
+    maps = torch.randn(4, 3, 5, 7, generator=generator(0, "test maps"))
+    sums = MomentSums(3)
+    sums.add(positions(maps))
+    rows = DeepKnockoffs(sums.moments(), torch.zeros(3), DeepSettings(width=8), seed=0)
+    deep = ByPosition(rows, most=16)
+    (step,) = learn(deep, [maps], seed=0)
+    assert (step.done, deep.steps) == (1, 1)
+    found = deep(maps, generator(0, "test draw"))
+    whole = rows(positions(maps), generator(0, "test draw"))
+    assert found.shape == maps.shape
+    assert torch.equal(positions(found), whole)
+    other = ByPosition(DeepKnockoffs(sums.moments(), torch.zeros(3), DeepSettings(width=8), seed=1))
+    other.load(deep.state())
+    assert other.steps == 1
+    assert torch.equal(other(maps, generator(0, "test draw")), found)

@@ -16,6 +16,8 @@ from ticketcli.errors import MismatchError
 from ticketcli.tensors.global_draws import global_draws
 from ticketcli.tensors.seeds import derive
 
+_CONSTANT = 1e-10  # of the largest variance: what is below is the rounding of a difference
+
 
 @dataclass(frozen=True)
 class DeepSettings:
@@ -61,7 +63,8 @@ class DeepKnockoffs:
         device, p, width = device or torch.device("cpu"), len(moments.mean), settings.width
         self.settings, self.steps = settings, 0
         self._mean, variances = moments.mean.float().to(device), moments.covariance.diagonal().float().to(device)
-        self._scale = torch.where(variances > 0, variances.clamp(min=0).sqrt(), 1.0)
+        varies = variances > _CONSTANT * variances.max()
+        self._scale = torch.where(varies, variances.clamp(min=0).sqrt(), 1.0)
         self._target = target.float().to(device)
         with global_draws(derive(seed, "deep knockoffs"), torch.device("cpu")):
             layers = [nn.Linear(2 * p, width), nn.PReLU(), nn.Linear(width, width), nn.PReLU(), nn.Linear(width, p)]
@@ -133,4 +136,4 @@ def _moment_gap(x: Tensor, control: Tensor) -> Tensor:
 
 def _correlations(x: Tensor, control: Tensor) -> Tensor:
     a, b = x - x.mean(dim=0), control - control.mean(dim=0)
-    return (a * b).mean(dim=0) / (a.square().mean(dim=0) * b.square().mean(dim=0)).sqrt().clamp(min=1e-6)
+    return (a * b).mean(dim=0) / (a.square().mean(dim=0) * b.square().mean(dim=0)).clamp(min=1e-12).sqrt()

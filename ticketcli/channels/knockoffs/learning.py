@@ -64,8 +64,8 @@ def learn(learner: Learner, batches: Iterable[Tensor], *, seed: int) -> Iterator
 def state_of(modules: dict[str, torch.nn.Module], optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, Any]:
     """Values of networks and optimisers, cloned: later steps do not reach them."""
     return {
-        "modules": {name: _cloned(module.state_dict()) for name, module in modules.items()},
-        "optimizers": {name: _cloned(optimizer.state_dict()) for name, optimizer in optimizers.items()},
+        "modules": {name: cloned(module.state_dict()) for name, module in modules.items()},
+        "optimizers": {name: cloned(optimizer.state_dict()) for name, optimizer in optimizers.items()},
     }
 
 
@@ -79,11 +79,12 @@ def load_state_of(
         optimizer.load_state_dict(state["optimizers"][name])
 
 
-def _cloned(tree: Any) -> Any:
+def cloned(tree: Any) -> Any:
+    """Mappings and lists of tensors and numbers, the tensors cloned."""
     if isinstance(tree, Tensor):
         return tree.detach().clone()
     if isinstance(tree, dict):
-        return {key: _cloned(value) for key, value in tree.items()}
+        return {key: cloned(value) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
-        return [_cloned(value) for value in tree]
+        return [cloned(value) for value in tree]
     return tree
