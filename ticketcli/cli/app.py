@@ -27,7 +27,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "train-decoder": ("stage_command", "Train the decoder that rebuilds images from the frozen encoder.", PIPELINE),
     "prune": ("stage_command", "Drop the smallest living weights, round by round; one mask per round.", PIPELINE),
     "rewind": ("stage_command", "Set a ticket's living weights to chosen values, all others to zero.", PIPELINE),
-    "compact": ("stage_command", "Leave a ticket's fallen channels out: a smaller dense network.", PIPELINE),
+    "compact": (
+        "stage_command",
+        "Leave the fallen channels of a ticket out: a smaller dense network.",
+        PIPELINE,
+    ),
     "transfer": ("stage_command", "Train a ticket on a target task, its mask enforced.", PIPELINE),
     "evaluate": ("stage_command", "Measure accuracy, reconstruction, sparsity and size.", PIPELINE),
     "run": ("run", "Run a recipe: skip what is fresh, resume what was cut, make the rest.", RUNS),
