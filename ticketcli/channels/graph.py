@@ -118,7 +118,7 @@ class _Tracer(fx.Tracer):
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         try:
             return super().call_module(m, forward, args, kwargs)
-        except Exception:
+        except Exception:  # whatever it is, it goes on; here is known where it came from
             self.failed = self.failed or self.path_of_module(m)
             raise
 
