@@ -13,6 +13,7 @@ from ticketcli.figures.looks import style
 from ticketcli.figures.svg import clean
 from ticketcli.report.grid import Grid
 from ticketcli.report.page.contrasts import contrasts
+from ticketcli.report.page.controls import controls
 from ticketcli.report.page.costs import costs
 from ticketcli.report.page.curves import curves, gradients
 from ticketcli.report.page.errors import errors
@@ -61,6 +62,7 @@ def _chapter(subject: Subject, name: str, names: Names) -> Chapter:
         sweeps(subject, masks, names),
         layers(subject, masks, names),
         errors(subject, names),
+        controls(subject, names),
         overlaps(subject, masks, names),
         features(subject, names),
         pictures(subject, names),
