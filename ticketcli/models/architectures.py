@@ -100,7 +100,9 @@ def architecture(arch: str) -> Architecture:
         )
     if arch not in ARCHITECTURES:
         raise UsageError(
-            f"unknown architecture '{arch}'", where="arch", hint=did_you_mean(arch, [*ARCHITECTURES, "gunn:DESCRIPTION", "timm:NAME"])
+            f"unknown architecture '{arch}'",
+            where="arch",
+            hint=did_you_mean(arch, [*ARCHITECTURES, "gunn:DESCRIPTION", "timm:NAME"]),
         )
     return ARCHITECTURES[arch]
 

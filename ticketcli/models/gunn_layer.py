@@ -53,7 +53,8 @@ class GunnUnit(nn.Module):
         y = torch.relu_(self.bn1(self.conv1(x)))
         y = torch.relu_(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        return y if self.projection is None else y + self.projection(x)
+        found: Tensor = y if self.projection is None else y + self.projection(x)
+        return found
 
 
 class GunnLayer(nn.Module):
@@ -90,7 +91,7 @@ class GunnLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The state after all updates."""
-        split = torch.split(x, self.segments, dim=1)
+        split = torch.split(x, list(self.segments), dim=1)
         pieces = [split[place] for place in range(len(self.segments))]  # a traced tensor cannot be iterated over
         shared = self._shared(x)
         for place, unit in enumerate(self.units):
@@ -128,7 +129,9 @@ def equal_segments(channels: int, n: int) -> tuple[int, ...]:
         UsageError: there are no such; the hint has sizes that are as equal as can be.
     """
     if n < 1 or channels < n:
-        raise UsageError(f"{channels} channels cannot be {n} segments", where="segments", hint="1 or more channels each")
+        raise UsageError(
+            f"{channels} channels cannot be {n} segments", where="segments", hint="1 or more channels each"
+        )
     if channels % n:
         sizes = "+".join(map(str, near_equal_segments(channels, n)))
         raise UsageError(
@@ -158,9 +161,7 @@ class UpGunn(nn.Module):
         enlarge: [N, C, h, w] -> [N, C, h', w'].
     """
 
-    def __init__(
-        self, n_in: int, n_out: int, segments: int, width: float, enlarge: Callable[[Tensor], Tensor]
-    ) -> None:
+    def __init__(self, n_in: int, n_out: int, segments: int, width: float, enlarge: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.enlarge = enlarge
         self.transition = Normalized(nn.Conv2d(n_in, n_out, 1, bias=False), nn.BatchNorm2d(n_out))

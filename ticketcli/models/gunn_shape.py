@@ -64,7 +64,9 @@ def parse_shape(text: str) -> GunnShape:
     stem = _channels(parts[0], "the stem")
     last = _channels(parts.pop(), "the last convolution") if _NUMBER.fullmatch(parts[-1]) and len(parts) > 2 else None
     if len(parts) - 1 > _MOST_LAYERS:
-        raise _error(f"{len(parts) - 1} GUNN layers, each but the first of half the resolution", f"{_MOST_LAYERS} at most")
+        raise _error(
+            f"{len(parts) - 1} GUNN layers, each but the first of half the resolution", f"{_MOST_LAYERS} at most"
+        )
     return GunnShape(cast(Form, form), stem, tuple(map(_segments, parts[1:])), last)
 
 

@@ -30,8 +30,8 @@ class SharedState:
 
     def __init__(self, x: Tensor, sizes: Sequence[int], dtype: torch.dtype) -> None:
         self._buffer = x.detach().to(dtype, copy=True)
-        self._views = self._buffer.split(tuple(sizes), dim=1)
-        self._before = list(x.detach().split(tuple(sizes), dim=1))
+        self._views = torch.split(self._buffer, list(sizes), dim=1)
+        self._before = torch.split(x.detach(), list(sizes), dim=1)
         self._after: list[Tensor] = []  # of the segments that are updated
         self._shown = 0  # how many segments of the buffer are updated ones
 
@@ -83,4 +83,4 @@ class _Shown(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *gradient.to(ctx.dtype).split(ctx.sizes, dim=1)
+        return None, None, *torch.split(gradient.to(ctx.dtype), ctx.sizes, dim=1)
