@@ -1,4 +1,4 @@
-"""`ticket theory`: theorems as experiments, the paper's two and that of GUNN, with controls that say what is not shown."""
+"""`ticket theory`: the paper's two theorems and one of GUNN as experiments, with controls for what is not shown."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ def gunn(
     neurons: Annotated[int, typer.Option("--neurons", "-n", metavar="N", help="Of the layer.")] = 6,
     outputs: Annotated[int, typer.Option("--outputs", metavar="N", help="That are read from it.")] = 3,
     samples: Annotated[int, typer.Option("--samples", metavar="N", help="Labelled inputs, all in each step.")] = 32,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Of gradient descent.")] = 30,
-    lr: Annotated[float, typer.Option("--lr", metavar="RATE", help="Its rate.")] = 0.1,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Of gradient descent.")] = 100,
+    lr: Annotated[float, typer.Option("--lr", metavar="RATE", help="Its rate.")] = 0.02,
     seeds: SeedsOption = 6,
     seed: SeedOption = 0,
     svg: SvgOption = None,

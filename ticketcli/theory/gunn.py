@@ -51,8 +51,8 @@ class TiedNeurons:
     neurons: int = 6
     outputs: int = 3
     samples: int = 32
-    steps: int = 30
-    lr: float = 0.1
+    steps: int = 100
+    lr: float = 0.02
     seeds: int = 6
     first_seed: int = 0
 
