@@ -5,17 +5,17 @@ And against a residual network of as many parameters, which is no peer but says 
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
-from ticketcli.bench.apart import Apart
 from ticketcli.bench.job import BenchJob, same
-from ticketcli.bench.memory import extra_memory
 from ticketcli.bench.row import Equality, Goal, Row
 from ticketcli.bench.subjects import batch_of
 from ticketcli.models.architectures import build_encoder
@@ -32,7 +32,6 @@ AS_LARGE_AS = {
 _AS_LARGE = 0.05  # relative difference of the numbers of parameters
 _AS_FAST, _LESS, _CONSTANT = Goal("cost", 1.05), Goal("cost", 0.75), Goal("cost", 1.1)
 _FEW, _MANY = "gunn:cifar-16-240/10", "gunn:cifar-16-240/60"  # of one layer, few and many segments
-_APART = "import sys; from ticketcli.bench.suites.gunn import serve; serve(*sys.argv[1:])"
 _KINDS = _SHARED, _COPIES, _RESIDUAL = "one memory", "copies", "residual"
 
 
@@ -49,7 +48,7 @@ def run(job: BenchJob) -> Iterator[Row]:
     yield job.compare(what, steps[_SHARED], copies, steps[_COPIES], equality=alike, goal=_AS_FAST)
     yield job.compare(what, steps[_SHARED], peer, steps[_RESIDUAL], equality=as_large, note=note)
     cases = [*((arch, kind) for kind in _KINDS), *((one, kind) for kind in (_SHARED, _COPIES) for one in (_MANY, _FEW))]
-    held = dict(zip(cases, _peaks(job, cases, len(images)), strict=True))
+    held = {case: _peak(job, *case, len(images)) for case in cases}
     goal = _LESS if job.full else None  # the layers of a small network have few segments, and so has a small batch
     memory, shared = f"memory of {what}", held[arch, _SHARED]
     yield job.counted(memory, shared, copies, held[arch, _COPIES], equality=alike(), goal=goal)
@@ -77,18 +76,14 @@ def _step(model: nn.Module, images: Tensor, labels: Tensor) -> None:
     F.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
 
 
-def _peaks(job: BenchJob, cases: list[tuple[str, str]], n: int) -> list[int]:
-    """Bytes that a step holds at its peak, over those of the network and its gradients."""
-    if job.device.type == "cuda":
-        return [_allocated(job, arch, kind, n) for arch, kind in cases]
-    words = [word for case in cases for word in case]
-    with Apart(_APART, n, torch.get_num_threads(), *words) as other:  # it gives freed memory back, as none here does
-        return [max(1, int(one)) for one in other.go().split()]
-
-
-def _allocated(job: BenchJob, arch: str, kind: str, n: int) -> int:
-    work = partial(_step, _network(arch, kind).to(job.device), *batch_of(job, n, SIDE, CLASSES))
+def _peak(job: BenchJob, arch: str, kind: str, n: int) -> int:
+    """Bytes that a step holds at its peak, over those of the network: gradients of the weights, and all maps."""
+    model = _network(arch, kind).to(job.device)
+    work = partial(_step, model, *batch_of(job, n, SIDE, CLASSES))
     work()
+    model.zero_grad(set_to_none=True)
+    if job.device.type == "cpu":
+        return _asked_for(work)
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
@@ -97,19 +92,16 @@ def _allocated(job: BenchJob, arch: str, kind: str, n: int) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-def serve(n: str, threads: str, *words: str) -> None:
-    """The memory of a step of each case, an architecture and a kind, for each line of the input."""
-    torch.set_num_threads(int(threads))
-    draw = generator(0, "bench/gunn")
-    images = torch.randn(int(n), 3, SIDE, SIDE, generator=draw)
-    labels = torch.randint(CLASSES, (int(n),), generator=draw)
-    for _ in sys.stdin:
-        found = []
-        for arch, kind in zip(words[::2], words[1::2], strict=True):
-            work: Callable[[], None] = partial(_step, _network(arch, kind), images, labels)
-            work()
-            found.append(str(extra_memory(work)))
-        print(" ".join(found), flush=True)
+def _asked_for(work: Callable[[], None]) -> int:
+    """By torch's own account of what it asks for and gives back, tensor by tensor: the same each time."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it tells its own steps
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
+    assert seen.profiler is not None
+    assert seen.profiler.kineto_results is not None
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    return int(max(accumulate((event.nbytes() for event in events), initial=0)))
 
 
 def _same_gradients(arch: str, images: Tensor, labels: Tensor) -> Equality:
