@@ -1,11 +1,16 @@
 """G4: the experiment with tied neurons."""
 
+import re
+from xml.etree import ElementTree
+
 import pytest
 import torch
 
+from tests.cli.command_line import ticket
 from tests.drained import drained
 from ticketcli.errors import DivergedError, UsageError
 from ticketcli.tensors.seeds import generator
+from ticketcli.theory.drawing_gunn import draw_gunn
 from ticketcli.theory.gunn import UPDATES, TiedNeurons, first_order, measure, through, tied
 from ticketcli.theory.show_gunn import gunn_json, gunn_text, shown_steps
 
@@ -106,3 +111,22 @@ def test_a_rate_that_is_far_too_high_is_a_divergence():
 def test_sizes_that_mean_nothing_are_refused(sizes, match):
     with pytest.raises(UsageError, match=match):
         TiedNeurons(**sizes)
+
+
+def test_the_figure_says_what_to_type_for_the_same_bytes(found, tmp_path):
+    draw_gunn(tmp_path / "one.svg", SIZES, list(found.values()))
+    content = (tmp_path / "one.svg").read_bytes()
+    root = ElementTree.fromstring(re.sub(rb' xmlns="[^"]*"', b"", content))
+    assert len([one for one in root.iter() if one.tag in ("circle", "polygon", "rect")]) > 3 * 2 * 4
+    command = re.search(r"Command: ticket (.*?)\. Seeds: 0, 1, 2, 3\.", root.find("desc").text)[1].split()
+    result = ticket(*command, "-q", "--svg", tmp_path / "again.svg")
+    assert result.code == 0, result
+    assert (tmp_path / "again.svg").read_bytes() == content
+
+
+def test_the_command_prints_what_the_experiment_finds():
+    result = ticket("theory", "gunn", "--steps", 2, "--seeds", 2)
+    assert result.code == 0, result
+    assert "theory gunn: about" in result.err
+    assert "2 of 2" in result.out
+    assert ticket("theory", "gunn", "--neurons", 3).code == 2
