@@ -278,3 +278,21 @@ def test_pieces_of_a_tensor_count_once_when_they_are_put_together_again():
         if len(order) == 3:
             assert bounds[0] == pytest.approx(actual["output"])
     assert bounds[1] == pytest.approx(bounds[0] * 3**0.5)
+
+
+def test_what_is_added_to_pieces_counts_when_they_are_put_together_again():
+    class Added(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 1, 1, bias=False), nn.Conv2d(3, 2, 1, bias=False)
+
+        def forward(self, x):
+            pieces = torch.split(x, [1, 2], dim=1)
+            return torch.cat([pieces[0] + self.first(x), pieces[1] + self.second(x)], dim=1)
+
+    x = images(2, 3, 4, 4)
+    model = drawn(Added()).double().eval()
+    reports, actual = pruned_in_place(model, x)
+    bound = error_bound(model, reports, x[:1], norm="spectral")["output"]
+    assert bound == pytest.approx(actual["output"])
+    assert actual["output"] > 0
