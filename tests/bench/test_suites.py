@@ -16,6 +16,7 @@ from ticketcli.bench.suites import (
     detect_step,
     end_to_end,
     export,
+    gunn,
     loader_32,
     loader_jpeg,
     lobs,
@@ -31,14 +32,16 @@ from ticketcli.checks.check import Answer
 from ticketcli.data import stream
 from ticketcli.data.images import Normalization
 from ticketcli.models.decoder import Decoder
+from ticketcli.models.resnet import Shape
+from ticketcli.models.shared_state import SharedState
 from ticketcli.store.mask import Mask
 from ticketcli.training import loop
 
 TINY = Setting("a machine", 1, {}, 0.004)
-SLOW = ("startup", "detect-step", "end-to-end", "checkpoint", "export", "compact")
+SLOW = ("startup", "detect-step", "end-to-end", "checkpoint", "export", "compact", "gunn")
 ROWS = {"threshold": 7, "maskstep": 4, "step": 2, "recon": 2, "mask-io": 6, "export": 8, "checkpoint": 5, "startup": 2, "coco-eval": 2,
         "loader-32": 3, "loader-jpeg": 1, "train-cpu": 1, "train-gpu": 1, "detect-step": 1, "end-to-end": 2, "lobs": 9,
-        "compact": 3}  # fmt: skip
+        "compact": 3, "gunn": 6}  # fmt: skip
 
 
 def rows_of(suite, folder):
@@ -162,6 +165,17 @@ def wrong_loader_jpeg(monkeypatch):
     monkeypatch.setattr(stream, "crop", lambda *given, **how: right(*given, **how).flip(0))
 
 
+def wrong_gunn(monkeypatch):
+    """The way back reads the states of the end, and the residual network is of another size."""
+    right = SharedState.show
+
+    def off(self, place):
+        return right(self, max(place, len(self._after)))
+
+    monkeypatch.setattr(SharedState, "show", off)
+    monkeypatch.setitem(gunn.AS_LARGE_AS, "gunn_small", Shape((1, 1, 1, 1), (8, 16, 32, 64), stem=3))
+
+
 def wrong_train_cpu(monkeypatch):
     right = train_cpu.learning
 
@@ -210,7 +224,16 @@ def test_a_check_of_equality_sees_what_is_wrong_with_ours(suite, tmp_path, monke
         pytest.skip("this CPU has no bf16")
     assert rows
     assert any(row.failed for row in rows)
-    compared = {"maskstep": 4, "threshold": 6, "coco-eval": 2, "checkpoint": 5, "lobs": 9, "export": 8, "compact": 3}
+    compared = {
+        "maskstep": 4,
+        "threshold": 6,
+        "coco-eval": 2,
+        "checkpoint": 5,
+        "lobs": 9,
+        "export": 8,
+        "compact": 3,
+        "gunn": 6,
+    }
     assert sum(row.failed for row in rows) >= min(compared.get(suite, 1), len(rows))  # not every peer is installed
 
 

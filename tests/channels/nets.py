@@ -60,11 +60,17 @@ class Mixed(nn.Module):
         return self.bare(x).mean((2, 3))
 
 
+def gunn(description):
+    return build_encoder(f"gunn:{description}", n_classes=5, seed=0)
+
+
 def resnet(shape):
     return ResNet(shape, 5, generator(0, "test net"))
 
 
 NETS = {
+    "gunn": lambda: gunn("cifar-6-12/3-3+4+6-10"),
+    "gunn-imagenet": lambda: gunn("imagenet-6-8/2-2+6"),
     "resnet20": lambda: build_encoder("resnet20", n_classes=5, seed=0),
     "basic": lambda: resnet(Shape((2, 2), (8, 16))),
     "bottleneck": lambda: resnet(Shape((2, 1), (8, 12), block="bottleneck", stem=3)),

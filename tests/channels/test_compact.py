@@ -31,7 +31,7 @@ def test_the_compact_network_says_what_the_masked_one_says(kind, fraction):
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in whole.parameters())
 
 
-@pytest.mark.parametrize("kind", ["resnet20", "bottleneck"])
+@pytest.mark.parametrize("kind", ["resnet20", "bottleneck", "gunn", "gunn-imagenet"])
 def test_taps_keep_their_width_and_their_values(kind):
     """S8, for those who read maps."""
     whole, small, _ = both(kind)

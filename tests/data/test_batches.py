@@ -116,3 +116,33 @@ def test_normalising_leaves_its_input_alone(contiguous):
     before = pixels.clone()
     Normalization((0.5,) * 3, (0.25,) * 3).normalize(pixels)
     assert torch.equal(pixels, before)
+
+
+def test_jigsaw_moves_two_images_of_three_round_in_a_circle_along_one_side():
+    rolled = {"neither": 0, "width": 0, "height": 0}
+    offsets = set()
+    for epoch in range(4):
+        plain, moved = (epoch_of(batches(augment=name), epoch) for name in ("crop-flip", "crop-flip-jigsaw"))
+        for label, image in moved.items():
+            found = [
+                (side, offset)
+                for side, axis in (("height", 1), ("width", 2))
+                for offset in range(8)
+                if torch.equal(image, plain[label].roll(-offset, dims=axis))
+            ]
+            assert found, "not the same crop, moved"
+            side, offset = found[0]
+            rolled["neither" if not offset else side] += 1
+            offsets.add(offset)
+    assert sum(rolled.values()) == 200
+    moved = 200 / 3 * 7 / 8  # a third along each side, of which one eighth by nothing
+    assert all(moved - 20 < rolled[side] < moved + 20 for side in ("width", "height"))
+    assert 2 * moved - 15 < rolled["width"] + rolled["height"] < 2 * moved + 15
+    assert offsets == set(range(8))
+
+
+def test_what_jigsaw_does_is_a_function_of_seed_epoch_and_image():
+    one, other = (epoch_of(batches(batch, "crop-flip-jigsaw", seed=7), 2) for batch in (5, 25))
+    assert all(torch.equal(one[label], other[label]) for label in one)
+    again = epoch_of(batches(5, "crop-flip-jigsaw", seed=8), 2)
+    assert any(not torch.equal(one[label], again[label]) for label in one)

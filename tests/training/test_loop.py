@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from ticketcli.data.batches import Batches
 from ticketcli.data.sets import load_splits
-from ticketcli.errors import CorruptError, DivergedError
+from ticketcli.errors import CorruptError, DivergedError, UsageErrors
 from ticketcli.models.architectures import build_encoder, prunable
 from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.store.mask import Mask
@@ -177,3 +177,24 @@ def test_parts_that_stay_still_are_in_eval_mode_while_the_rest_trains():
     finish(train(replace(run, still=(model.bn1,))))
     assert torch.equal(model.bn1.running_mean, before["running_mean"])
     assert not torch.equal(model.layer1[0].bn1.running_mean, torch.zeros(16))
+
+
+def test_nesterovs_momentum_looks_ahead_as_torchs_does():
+    plain, ahead, wanted = encoder(), encoder(), encoder()
+    finish(train(make_run(plain, length="3it", clip=None)))
+    finish(train(make_run(ahead, length="3it", nesterov=True, clip=None)))
+    run = make_run(wanted, clip=None)
+    optimizer = torch.optim.SGD(wanted.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-2, nesterov=True)
+    wanted.train()
+    for step in range(3):
+        optimizer.zero_grad()
+        run.loss(*run.batches.at(0, step))["loss"].backward()
+        optimizer.step()
+    assert same(ahead.state_dict(), wanted.state_dict())
+    assert not same(ahead.state_dict(), plain.state_dict())
+
+
+@pytest.mark.parametrize("settings", [{"optimizer": "adamw"}, {"momentum": 0}])
+def test_nesterov_without_a_momentum_of_sgd_is_refused(settings):
+    with pytest.raises(UsageErrors, match="nesterov is for sgd with a momentum above 0"):
+        PruneConfig.parse({"nesterov": True, **settings}, where="p")

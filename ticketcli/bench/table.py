@@ -44,7 +44,8 @@ SUITES: Mapping[str, Suite] = {
     "train-gpu": Suite("train_gpu:run", "a step in bf16, channels last, compiled: TF32 NCHW, dense loops", 5, (GPU,)),
     "detect-step": Suite("detect_step:run", "a step of Mask R-CNN: torchvision's reference loop", 2),
     "lobs": Suite("lobs:run", "pruning with compensation: plain loops; all layers of a ResNet-50 in a minute", 7),
+    "gunn": Suite("gunn:run", "a GUNN's step, one memory for all states: copies of them, a ResNet of its size", 2),
     "end-to-end": Suite("end_to_end:run", "the demo's time in forward, backward and optimiser, by a profile", 1),
 }  # fmt: skip
 
-ON_GPU = ("train-gpu", "maskstep", "recon", "threshold", "checkpoint", "step", "detect-step")  # in this order
+ON_GPU = ("train-gpu", "maskstep", "recon", "threshold", "checkpoint", "step", "detect-step", "gunn")  # in this order

@@ -22,7 +22,8 @@ class Controls:
     """The gates of a network, as `controlled` makes them; outside its `with` they do nothing.
 
     Attributes:
-        betas: convolution -> share of the real feature, [C] in [0, 1]; 1 - beta is that of the control.
+        betas: convolution -> share of the real feature, [C] in [0, 1]; 1 - beta is that of the control. Where several
+            convolutions write a channel, all of them are blended by the same share.
     """
 
     def __init__(self, model: nn.Module, graph: ChannelGraph, at: str) -> None:
@@ -31,7 +32,10 @@ class Controls:
         self._draw = torch.Generator()
         self._is_blending = self._is_noisy = False
         self.betas: dict[str, nn.Parameter] = {}
+        self._gated: dict[str, list[tuple[int, str]]] = {}  # convolution -> where in it whose betas begin
         for group in graph.groups:
+            for rows in group.producers:
+                self._gated.setdefault(rows.conv, []).append((rows.first, group.conv))
             weight = model.get_parameter(f"{group.conv}.weight")
             self.betas[group.conv] = nn.Parameter(
                 torch.full((group.channels,), START, dtype=weight.dtype, device=weight.device)
@@ -61,7 +65,7 @@ class Controls:
         return found
 
     def _hooks(self) -> dict[str, Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]]:
-        hooks = {name: self._gate(name) for name in self.betas}
+        hooks = {name: self._gate(name) for name in self._gated}
         if self._at in hooks:
             raise UsageError(f"features are exchanged behind '{self._at}', whose channels are judged", where=self._at)
         if self._at:
@@ -77,10 +81,20 @@ class Controls:
             if self._is_noisy:
                 output = output + self._noise(conv, given[0], output)
             real, control = output.chunk(2)
-            beta = self.betas[name][:, None, None]
+            beta = self._beta(name, output.shape[1])[:, None, None]
             return torch.cat([beta * real + (1 - beta) * control, control])
 
         return blend
+
+    def _beta(self, conv: str, channels: int) -> Tensor:
+        """The betas of a convolution's channels, [C]; 1 for those that are in no group."""
+        parts: list[Tensor] = []
+        end = 0
+        for first, group in sorted(self._gated[conv]):
+            beta = self.betas[group]
+            parts += [beta.new_ones(first - end), beta]
+            end = first + len(beta)
+        return torch.cat([*parts, parts[-1].new_ones(channels - end)])
 
     def _enter(self, _layer: nn.Module, _given: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
         """Behind the layer where controls begin, the second half is made from the first."""

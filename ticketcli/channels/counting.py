@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ticketcli.channels.graph import ChannelGraph
+from ticketcli.channels.group import cuts_of
 from ticketcli.channels.masks import ChannelMasks, require_channels
 from ticketcli.tensors.modes import evaluating
 
@@ -96,11 +97,9 @@ def costs(
     the outputs that it would add zeros with.
     """
     require_channels(graph, channels)
-    rows, columns = {}, {}  # part -> share of its outputs, or of its inputs, that is left, as (kept, all)
-    for group in graph.groups:
-        kept = int(channels[group.conv].sum()) if group.conv in channels else group.channels
-        rows[group.conv] = rows[group.norm] = (kept, group.channels)
-        columns.update({consumer.name: (kept, group.channels) for consumer in group.consumers})
+    cuts = cuts_of(model, graph.groups, channels)
+    rows = {name: _share(living) for masks in (cuts.rows, cuts.norms) for name, living in masks.items()}
+    columns = {name: _share(living) for name, living in cuts.columns.items()}
     found = {}
     for name, part in model.named_modules():
         own = dict(part.named_parameters(recurse=False))
@@ -112,6 +111,11 @@ def costs(
             total = sum(values.numel() for values in own.values())
             found[name] = Cost(total, sum(left.values()), weight * at, left.get("weight", 0) * at)
     return found
+
+
+def _share(living: Tensor) -> tuple[int, int]:
+    """How many are left, of how many."""
+    return int(living.sum()), len(living)
 
 
 def _left(values: Tensor, out: tuple[int, int], into: tuple[int, int]) -> int:

@@ -10,43 +10,14 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ticketcli.channels.operations import Layout, is_sum, layout_after, only_asks_for_size
+from ticketcli.channels.coupling import coupled_groups
+from ticketcli.channels.group import ChannelGroup, Consumer
+from ticketcli.channels.operations import Layout, is_sum, layout_after, only_asks_for_size, reads_first
 from ticketcli.errors import UsageError
 
+__all__ = ["ChannelGraph", "ChannelGroup", "Consumer", "LeftOut", "channel_graph"]
+
 _TAPPED = "taps_and_logits"
-
-
-@dataclass(frozen=True)
-class Consumer:
-    """A layer that reads the channels: input c of a convolution, or the columns c k to (c + 1) k of a linear layer.
-
-    Attributes:
-        name: of a `Conv2d` of one group or a `Linear`.
-        columns: k, the inputs that each channel has there.
-    """
-
-    name: str
-    columns: int = 1
-
-
-@dataclass(frozen=True)
-class ChannelGroup:
-    """The output channels of one convolution, and what falls with them.
-
-    Attributes:
-        conv: name of the `Conv2d`, of one group.
-        norm: name of the BatchNorm that alone reads it.
-        channels: how many there are.
-        consumers: whose inputs fall with them; none where `joins_sum`.
-        joins_sum: something needs all channels: a residual sum, a concatenation, a tap, or an operation that is not
-            known to keep channels apart. Then only rows fall, and what is left is scattered into zeros.
-    """
-
-    conv: str
-    norm: str
-    channels: int
-    consumers: tuple[Consumer, ...]
-    joins_sum: bool
 
 
 @dataclass(frozen=True)
@@ -78,7 +49,8 @@ def channel_graph(model: nn.Module, *, method: str | None = None) -> ChannelGrap
     """Find the convolutions whose channels can fall, by tracing the network; nothing is computed, nothing changes.
 
     Left out are the stem, projection shortcuts, convolutions in groups (depthwise among them), those that are called
-    more than once, and those without a BatchNorm of their own.
+    more than once, and those without a BatchNorm of their own. Channels that several convolutions write together, as
+    those of a GUNN layer's state, make one group, which is called as one of these.
 
     Args:
         model: any network that torch.fx can trace, in any mode.
@@ -92,11 +64,15 @@ def channel_graph(model: nn.Module, *, method: str | None = None) -> ChannelGrap
     """
     nodes = list(_traced(model, method).nodes)
     finder = _Finder(nodes, dict(model.named_modules()))
+    coupled = coupled_groups(nodes, finder.modules, finder.may_fall)
     groups: list[ChannelGroup] = []
     left_out: list[LeftOut] = []
     for node in nodes:
         if isinstance(finder.module_of(node), nn.Conv2d):
             name = str(node.target)
+            if name in coupled:
+                groups += [coupled[name]] if coupled[name].conv == name else []
+                continue
             reason = finder.reason_against(node)
             if reason is None:
                 groups.append(finder.group_of(node))
@@ -113,7 +89,8 @@ class _Tracer(fx.Tracer):
     failed = ""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (_BatchNorm, nn.Conv2d)) or super().is_leaf_module(m, module_qualified_name)
+        is_whole = isinstance(m, (_BatchNorm, nn.Conv2d)) or getattr(m, "keeps_width", False)
+        return is_whole or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         try:
@@ -150,8 +127,18 @@ class _Finder:
     def module_of(self, node: fx.Node) -> nn.Module | None:
         return self.modules[str(node.target)] if node.op == "call_module" else None
 
+    def may_fall(self, node: fx.Node) -> bool:
+        """Whether a convolution's channels can fall, whatever becomes of them."""
+        return self._reason_against_conv(node) is None
+
     def reason_against(self, node: fx.Node) -> str | None:
         """Why the channels of a convolution stay; None where they can fall."""
+        reason = self._reason_against_conv(node)
+        if reason is None and node in self._shortcuts:
+            return "it is the projection shortcut of a residual block"
+        return reason or self._reason_against_norm(node)
+
+    def _reason_against_conv(self, node: fx.Node) -> str | None:
         conv = self.module_of(node)
         assert isinstance(conv, nn.Conv2d)
         if self._is_shared(node):
@@ -163,9 +150,7 @@ class _Finder:
             return f"it is {kind}: its outputs are tied to its inputs"
         if not any(self._is_weighty(other) for other in self._above[node]):
             return "it is the stem, which reads the image"
-        if node in self._shortcuts:
-            return "it is the projection shortcut of a residual block"
-        return self._reason_against_norm(node)
+        return None
 
     def _reason_against_norm(self, node: fx.Node) -> str | None:
         readers = [reader for reader in node.users if not only_asks_for_size(reader)]
@@ -196,7 +181,7 @@ class _Finder:
             for reader in node.users:
                 if only_asks_for_size(reader):
                     continue
-                after = layout_after(reader, self.modules, layout) if _reads_first(reader, node) else None
+                after = layout_after(reader, self.modules, layout) if reads_first(reader, node) else None
                 if after is not None:
                     waiting.append((reader, after))
                     continue
@@ -254,9 +239,3 @@ def _ancestors(nodes: list[fx.Node]) -> dict[fx.Node, frozenset[fx.Node]]:
         inputs = node.all_input_nodes
         found[node] = frozenset(inputs).union(*(found[one] for one in inputs))
     return found
-
-
-def _reads_first(reader: fx.Node, node: fx.Node) -> bool:
-    """Whether it reads the tensor once, as its first argument or as `input`."""
-    given = reader.args[0] if reader.args else reader.kwargs.get("input")
-    return given is node and [*reader.args, *reader.kwargs.values()].count(node) == 1

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ticketcli.channels.graph import ChannelGraph, ChannelGroup
+from ticketcli.channels.graph import ChannelGraph
+from ticketcli.channels.group import Consumer, Rows
 from ticketcli.errors import MismatchError, UsageError, did_you_mean
 from ticketcli.store.mask import BoolArray, Mask
 
@@ -55,8 +56,8 @@ def expanded(
 ) -> Mask:
     """The weight mask of channel masks.
 
-    Of a fallen channel falls the convolution's row (and bias), its BatchNorm's scale and shift, and the columns of all
-    consumers.
+    Of a fallen channel falls the row (and bias) of every convolution that writes it, the scale and shift of their
+    BatchNorms, and the columns of all consumers.
 
     Args:
         model: of which the parameters' shapes are taken.
@@ -84,17 +85,23 @@ def expanded(
         array_of(name)
     for group in graph.groups:
         living = channels.get(group.conv, torch.ones(group.channels, dtype=torch.bool)).numpy()
-        for name in _rows_of(group, own):
-            array_of(name)[~living] = False
+        for rows in group.producers:
+            for name in _named(rows, own):
+                array_of(name)[rows.first : rows.first + len(living)][~living] = False
         for consumer in group.consumers:
             if consumer.name not in spared:
-                array_of(f"{consumer.name}.weight")[:, ~np.repeat(living, consumer.columns)] = False
+                columns = array_of(f"{consumer.name}.weight")[:, _columns(consumer, len(living))]
+                columns[:, ~np.repeat(living, consumer.columns)] = False
     return Mask.of_new(arrays)
 
 
-def _rows_of(group: ChannelGroup, names: Collection[str]) -> list[str]:
-    rows = [f"{group.conv}.weight", f"{group.conv}.bias", f"{group.norm}.weight", f"{group.norm}.bias"]
-    return [name for name in rows if name in names]
+def _named(rows: Rows, names: Collection[str]) -> list[str]:
+    own = [f"{rows.conv}.weight", f"{rows.conv}.bias", f"{rows.norm}.weight", f"{rows.norm}.bias"]
+    return [name for name in own if name in names]
+
+
+def _columns(consumer: Consumer, channels: int) -> slice:
+    return slice(consumer.first * consumer.columns, (consumer.first + channels) * consumer.columns)
 
 
 def channels_of(graph: ChannelGraph, mask: Mask) -> dict[str, Tensor]:
@@ -111,18 +118,20 @@ def channels_of(graph: ChannelGraph, mask: Mask) -> dict[str, Tensor]:
     found = {}
     for group in graph.groups:
         alive = np.zeros(group.channels, dtype=np.bool_)
-        needed = [f"{group.conv}.weight", f"{group.norm}.weight", f"{group.norm}.bias"]
-        for name in dict.fromkeys([*needed, *_rows_of(group, mask)]):
-            if name not in mask or len(mask[name]) != group.channels:
-                raise MismatchError(
-                    f"the mask says nothing of '{name}' that fits {group.channels} channels",
-                    where=name,
-                    hint="use a mask of channels: prune with granularity: channel",
-                )
-            alive |= mask[name].reshape(group.channels, -1).any(axis=1)
+        for rows in group.producers:
+            needed = [f"{rows.conv}.weight", f"{rows.norm}.weight", f"{rows.norm}.bias"]
+            for name in dict.fromkeys([*needed, *_named(rows, mask)]):
+                own = mask[name][rows.first : rows.first + group.channels] if name in mask else ()
+                if len(own) != group.channels or (not group.also and len(mask[name]) != group.channels):
+                    raise MismatchError(
+                        f"the mask says nothing of '{name}' that fits {group.channels} channels",
+                        where=name,
+                        hint="use a mask of channels: prune with granularity: channel",
+                    )
+                alive |= mask[name][rows.first : rows.first + group.channels].reshape(group.channels, -1).any(axis=1)
         for consumer in group.consumers:
             if (name := f"{consumer.name}.weight") in mask:
-                columns = mask[name].swapaxes(0, 1).reshape(group.channels, -1)
-                alive |= columns.any(axis=1)
+                columns = mask[name][:, _columns(consumer, group.channels)].swapaxes(0, 1)
+                alive |= columns.reshape(group.channels, -1).any(axis=1)
         found[group.conv] = torch.from_numpy(alive)
     return found

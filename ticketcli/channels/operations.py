@@ -40,6 +40,12 @@ def only_asks_for_size(node: fx.Node) -> bool:
     )
 
 
+def reads_first(reader: fx.Node, node: fx.Node) -> bool:
+    """Whether it reads the tensor once, as its first argument or as `input`."""
+    given = reader.args[0] if reader.args else reader.kwargs.get("input")
+    return given is node and [*reader.args, *reader.kwargs.values()].count(node) == 1
+
+
 def is_sum(node: fx.Node) -> bool:
     """Whether it adds two tensors, as the end of a residual block does."""
     is_call = node.op in ("call_function", "call_method") and node.target in _SUMS
@@ -79,21 +85,22 @@ def _after_module(module: nn.Module, layout: Layout) -> Layout | None:
     return "map" if isinstance(module, OVER_SPACE) and layout == "map" else None
 
 
-def _argument(node: fx.Node, place: int, name: str, default: Any) -> Any:
+def argument(node: fx.Node, place: int, name: str, default: Any) -> Any:
+    """What an operation is given, by place or by name."""
     return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
 
 
 def _after_flatten(node: fx.Node, _layout: Layout) -> Layout | None:
-    ends = (_argument(node, 1, "start_dim", 0), _argument(node, 2, "end_dim", -1))
+    ends = (argument(node, 1, "start_dim", 0), argument(node, 2, "end_dim", -1))
     return "vector" if ends == (1, -1) else None
 
 
 def _after_mean(node: fx.Node, layout: Layout) -> Layout | None:
-    dims = _argument(node, 1, "dim", ())
+    dims = argument(node, 1, "dim", ())
     is_over_space = isinstance(dims, (tuple, list)) and len(dims) == 2 and {int(dim) % 4 for dim in dims} == {2, 3}
     if layout != "map" or not is_over_space:
         return None
-    return "map" if _argument(node, 2, "keepdim", False) else "vector"
+    return "map" if argument(node, 2, "keepdim", False) else "vector"
 
 
 def _after_view(node: fx.Node, _layout: Layout) -> Layout | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ticketcli.channels.graph import ChannelGraph
+from ticketcli.channels.group import ChannelGroup
 from ticketcli.errors import MismatchError
 from ticketcli.tensors.seeds import derive, uniforms
 
@@ -19,18 +21,39 @@ def _values(model: nn.Module, name: str) -> Tensor:
     return model.get_parameter(name).detach().to("cpu", torch.float64)
 
 
+def _rows(model: nn.Module, group: ChannelGroup, what: Literal["conv", "norm"]) -> list[Tensor]:
+    """The weights of all that write a group's channels: filters, or scales; [C, ...] each."""
+    return [
+        _values(model, f"{getattr(rows, what)}.weight")[rows.first : rows.first + group.channels]
+        for rows in group.producers
+    ]
+
+
 def scales(model: nn.Module, graph: ChannelGraph) -> Scores:
-    """gamma, with its sign: the scale that each channel's BatchNorm multiplies with."""
-    return {group.conv: _values(model, f"{group.norm}.weight") for group in graph.groups}
+    """gamma, with its sign: the scale that each channel's BatchNorm multiplies with.
+
+    Of channels that several convolutions write together, the sum of the scales' magnitudes.
+    """
+    found = {}
+    for group in graph.groups:
+        gammas = _rows(model, group, "norm")
+        found[group.conv] = gammas[0] if len(gammas) == 1 else torch.stack(gammas).abs().sum(dim=0)
+    return found
 
 
 def filter_norms(model: nn.Module, graph: ChannelGraph, *, order: int) -> Scores:
     """The norm of each filter: the sum of magnitudes for order 1, the Euclidean norm for order 2.
 
+    Of channels that several convolutions write together, the norm of all their filters.
+
     Source: Li et al., "Pruning filters for efficient ConvNets", 2017, order 1; order 2 is the usual variant.
     """
-    filters = {group.conv: _values(model, f"{group.conv}.weight").flatten(1) for group in graph.groups}
-    return {name: torch.linalg.vector_norm(rows, ord=order, dim=1) for name, rows in filters.items()}
+    return {
+        group.conv: torch.linalg.vector_norm(
+            torch.cat([rows.flatten(1) for rows in _rows(model, group, "conv")], dim=1), ord=order, dim=1
+        )
+        for group in graph.groups
+    }
 
 
 def bn_scales(model: nn.Module, graph: ChannelGraph) -> Scores:

@@ -1,4 +1,4 @@
-"""`ticket theory`: the paper's two theorems as experiments, with the controls that say what they do not show."""
+"""`ticket theory`: the paper's two theorems and one of GUNN as experiments, with controls for what is not shown."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _RULES = ("kernel-sum", "random", "l2", "1x1")
 
 def command(name: str) -> Any:
     """The group of commands, for the lazy group."""
-    return process.command_group(_root, lcnn=lcnn, orcnn=orcnn)
+    return process.command_group(_root, lcnn=lcnn, orcnn=orcnn, gunn=gunn)
 
 
 def _root() -> None:
-    """Run a theorem of the paper as an experiment: measured, predicted, bounded, and with controls."""
+    """Run a theorem as an experiment: measured, predicted, bounded, and with controls."""
 
 
 SeedsOption = Annotated[int, typer.Option("--seeds", metavar="N", help="Networks, each with data of its own.")]
@@ -109,6 +109,38 @@ def orcnn(
     if svg is not None:
         draw_orcnn(svg, sizes, found)
     print(json.dumps(orcnn_json(sizes, found)) if as_json else orcnn_text(sizes, found))
+
+
+def gunn(
+    neurons: Annotated[int, typer.Option("--neurons", "-n", metavar="N", help="Of the layer.")] = 6,
+    outputs: Annotated[int, typer.Option("--outputs", metavar="N", help="That are read from it.")] = 3,
+    samples: Annotated[int, typer.Option("--samples", metavar="N", help="Labelled inputs, all in each step.")] = 32,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Of gradient descent.")] = 100,
+    lr: Annotated[float, typer.Option("--lr", metavar="RATE", help="Its rate.")] = 0.02,
+    seeds: SeedsOption = 6,
+    seed: SeedOption = 0,
+    svg: SvgOption = None,
+    as_json: process.JsonOption = False,
+    quiet: process.QuietOption = False,
+) -> None:
+    """Overlap singularities: tied neurons part where they are updated one after the other, and not where at once.
+
+    The controls: the same two neurons in one segment of a layer that is updated gradually, and in a layer that is
+    updated as a whole. Both stay tied for good.
+    """
+    process.share_the_machine()
+    from ticketcli.theory.drawing import require_drawing
+    from ticketcli.theory.drawing_gunn import draw_gunn
+    from ticketcli.theory.gunn import TiedNeurons, measure, seconds_of
+    from ticketcli.theory.show_gunn import gunn_json, gunn_text
+
+    sizes = TiedNeurons(neurons, outputs, samples, steps, lr, seeds, seed)
+    if svg is not None:
+        require_drawing(svg)
+    found = _heard("theory gunn", measure(sizes), seconds_of(sizes), quiet=quiet)
+    if svg is not None:
+        draw_gunn(svg, sizes, found)
+    print(json.dumps(gunn_json(sizes, found)) if as_json else gunn_text(sizes, found))
 
 
 def _rule(text: str) -> str:

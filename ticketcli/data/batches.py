@@ -32,7 +32,8 @@ class Batches:
         normalization: applied after augmentation.
         batch: images in a batch; a smaller set gives one batch with all of them. Several processes share each batch.
         seed: fixes order and augmentation.
-        augment: none, shift (2 pixels), crop-flip (4 pixels, mirrored at random) or resized-crop (mirrored too).
+        augment: none, shift (2 pixels), crop-flip (4 pixels, mirrored at random), crop-flip-jigsaw (moved round in a
+            circle, too) or resized-crop (mirrored too).
         device: where the batches are put.
     """
 

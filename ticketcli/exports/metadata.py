@@ -28,6 +28,5 @@ def properties(subject: Subject, source: Loaded, facts: dict[str, Any]) -> dict[
     }
     if source.mask is not None:
         said |= {name: facts[name] for name in ("sparsity", "network_sparsity", "kept", "prunable")}
-    if "widths" in about:
-        said["widths"] = about["widths"]
+    said |= {name: about[name] for name in ("widths", "segments") if name in about}
     return {name: value if isinstance(value, str) else canonical(value) for name, value in said.items()}

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from ticketcli.errors import MismatchError, UsageError, did_you_mean
-from ticketcli.models import timm_encoder
+from ticketcli.models import gunn_shape, timm_encoder
 from ticketcli.models.encoder import Encoder
+from ticketcli.models.gunn import Gunn
 from ticketcli.models.lenet import LeNet5, LeNet300
 from ticketcli.models.resnet import ResNet, Shape
 from ticketcli.models.vgg import VGG
@@ -52,7 +53,7 @@ def _table() -> dict[str, Architecture]:
     for depth, weights in {20: "0.27 M", 32: "0.46 M", 44: "0.66 M", 56: "0.85 M"}.items():
         cifar = Shape(3 * ((depth - 2) // 6,), (16, 32, 64), stem=3, shortcut="padding")
         table[f"resnet{depth}"] = _resnet(cifar, 32, f"{weights} weights, CIFAR's, shortcuts without parameters")
-    return table | _chains()
+    return table | _chains() | _gunns()
 
 
 def _chains() -> dict[str, Architecture]:
@@ -65,15 +66,32 @@ def _chains() -> dict[str, Architecture]:
     }
 
 
+def _gunns() -> dict[str, Architecture]:
+    """Networks whose layers are renewed a segment at a time."""
+    summaries = {
+        "gunn15": "1.6 M weights, GUNN-15 of CIFAR, 3 layers of 20 to 30 segments",
+        "gunn18": "28.9 M weights with 1000 classes, GUNN-18, 4 layers of 10 to 50 segments",
+        "gunn_small": "0.3 M weights, 4 layers of 2 to 4 segments",
+    }
+    return {name: _gunn(gunn_shape.NAMED[name], summary) for name, summary in summaries.items()}
+
+
+def _gunn(description: str, summary: str) -> Architecture:
+    shape = gunn_shape.parse_shape(description)
+    return Architecture(lambda n_classes, draw: Gunn(shape, n_classes, draw), shape.image_size, summary)
+
+
 ARCHITECTURES: Mapping[str, Architecture] = _table()
 
 
 def architecture(arch: str) -> Architecture:
-    """The architecture of this name: one of the table, or `timm:NAME`.
+    """The architecture of this name: one of the table, `gunn:DESCRIPTION`, or `timm:NAME`.
 
     Raises:
-        UsageError: unknown architecture, or timm is not installed.
+        UsageError: unknown architecture, a description that makes no network, or timm is not installed.
     """
+    if arch.startswith(gunn_shape.PREFIX):
+        return _gunn(arch.removeprefix(gunn_shape.PREFIX), "a GUNN by its description")
     if arch.startswith(timm_encoder.PREFIX):
         name = arch.removeprefix(timm_encoder.PREFIX)
         size = timm_encoder.image_size_of(name)
@@ -82,7 +100,9 @@ def architecture(arch: str) -> Architecture:
         )
     if arch not in ARCHITECTURES:
         raise UsageError(
-            f"unknown architecture '{arch}'", where="arch", hint=did_you_mean(arch, [*ARCHITECTURES, "timm:NAME"])
+            f"unknown architecture '{arch}'",
+            where="arch",
+            hint=did_you_mean(arch, [*ARCHITECTURES, "gunn:DESCRIPTION", "timm:NAME"]),
         )
     return ARCHITECTURES[arch]
 

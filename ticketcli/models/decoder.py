@@ -19,6 +19,7 @@ from ticketcli.errors import UsageError, did_you_mean
 from ticketcli.models.cost import tap_outlines
 from ticketcli.models.encoder import BlockKind, Encoder
 from ticketcli.models.folding import Normalized
+from ticketcli.models.gunn_layer import UpGunn
 from ticketcli.models.resnet import initialise
 from ticketcli.tensors.seeds import generator
 
@@ -71,7 +72,7 @@ class UpBottleneck(nn.Module):
 
 
 _BLOCKS: Mapping[BlockKind, type[UpBlock | UpBottleneck]] = {"basic": UpBlock, "bottleneck": UpBottleneck}
-_NARROWING: Mapping[BlockKind, int] = {"basic": 1, "bottleneck": 4}
+_NARROWING: Mapping[BlockKind, int] = {"basic": 1, "bottleneck": 4}  # of a GUNN layer see `UpGunn`
 
 
 def _shortcut(n_in: int, n_out: int) -> nn.Sequential | None:
@@ -141,8 +142,8 @@ class Decoder(nn.Module):
 
     Args:
         shapes: tap name -> (channels, side), shallow to deep.
-        depths: blocks of the stage that rebuilds each tap.
-        kind: the kind of all blocks.
+        depths: blocks of the stage that rebuilds each tap; of the kind `gunn`, segments of its layer.
+        kind: the kind of all blocks; of `gunn`, a stage is one layer behind a 1x1 convolution.
         image_size: side of the image in pixels; where strides do not divide it, see `Enlarge`.
         hints: names of the taps that are mixed in.
         width: inner width of the blocks, as a share of the encoder's, at least 8 channels.
@@ -177,7 +178,7 @@ class Decoder(nn.Module):
         tail: list[nn.Module] = []
         for wanted in _doublings(side, image_size):
             n_out = max(_LEAST_WIDTH, n_in // 2)
-            tail.append(self._stage(n_in, n_out, Enlarge.between(side, wanted), 1))
+            tail.append(self._stage(n_in, n_out, Enlarge.between(side, wanted), depths[0] if kind == "gunn" else 1))
             n_in, side = n_out, wanted
         self.tail = nn.Sequential(*tail)
         self.head = nn.Conv2d(n_in, 3, 3, 1, 1)
@@ -185,6 +186,8 @@ class Decoder(nn.Module):
         nn.init.kaiming_normal_(self.head.weight, mode="fan_in", nonlinearity="linear", generator=draw)
 
     def _stage(self, n_in: int, n_out: int, enlarge: Enlarge, depth: int) -> nn.Sequential:
+        if self.kind == "gunn":
+            return nn.Sequential(UpGunn(n_in, n_out, depth, self.width, enlarge))
         inner = max(_LEAST_WIDTH, round(self.width * n_out / _NARROWING[self.kind]))
         block, stay = _BLOCKS[self.kind], Enlarge(1, enlarge.side)
         rest = (block(n_out, inner, n_out, stay) for _ in range(depth - 1))

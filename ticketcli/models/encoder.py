@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from ticketcli.errors import UsageError
 
-BlockKind = Literal["basic", "bottleneck"]
+BlockKind = Literal["basic", "bottleneck", "gunn"]
 
 
 class Encoder(nn.Module, ABC):
@@ -21,7 +22,7 @@ class Encoder(nn.Module, ABC):
 
     Attributes:
         tap_names: the taps, shallow to deep; a name may hold dots (`stages.2`). None at all in a net without maps.
-        depths: for each tap, the blocks of the decoder's stage that rebuilds it.
+        depths: for each tap, the blocks of the decoder's stage that rebuilds it; of `gunn`, the segments of one layer.
         block_kind: the kind of those blocks.
         stem_names: the convolutions that see the image.
         head_names: the classifier's parts, which a transfer replaces.
@@ -53,6 +54,11 @@ class Encoder(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Images [N, 3, H, W] -> logits [N, n_classes]."""
         return self.taps_and_logits(x)[1]
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """What a checkpoint says of the network beside its architecture and widths, as JSON values; mostly nothing."""
+        return {}
 
     def require_taps(self) -> None:
         """For all that reads taps: decoders, pyramids, features and what is frozen by them.

@@ -15,7 +15,7 @@ from ticketcli.recipe.computing import Computing, StageConfig
 from ticketcli.recipe.config import Classes, Config, Duration, Durations, Floats, Names, Reference
 from ticketcli.units import Duration as _Duration
 
-Augment = Literal["auto", "none", "shift", "crop-flip", "resized-crop"]
+Augment = Literal["auto", "none", "shift", "crop-flip", "crop-flip-jigsaw", "resized-crop"]
 
 
 class Data(Config):
@@ -59,6 +59,7 @@ class Training(Computing):
     milestones: Durations = Field((), description="multiply the learning rate by gamma at these points")
     gamma: float = Field(0.1, gt=0, le=1, description="factor at each milestone")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
+    nesterov: bool = Field(False, description="SGD with Nesterov's momentum")
     weight_decay: float = Field(0.0, ge=0, description="weight decay")
     warmup: Duration = Field(
         _Duration(0, "it"), description="over this stretch the learning rate grows, linearly, to its full height"
@@ -66,6 +67,12 @@ class Training(Computing):
     warmup_factor: float = Field(0.001, gt=0, le=1, description="the share of it that the warm-up begins with")
     clip: float | None = Field(None, gt=0, description="clip the norm of the (masked) gradients to this")
     augment: Augment = Field("auto", description="training augmentation; auto takes the set's own")
+
+    @model_validator(mode="after")
+    def _has_momentum(self) -> Self:
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
+            raise ValueError("nesterov is for sgd with a momentum above 0")
+        return self
 
 
 class PretrainConfig(Training):

@@ -188,7 +188,7 @@ class TransferConfig(Training):
             raise ValueError("compile is for task: classification; images of other sizes would be compiled anew")
         if self.freeze_backbone and (self.freeze != "auto" or self.batchnorm == "train"):
             raise ValueError("freeze_backbone freezes all of it; leave out freeze and batchnorm: train")
-        if self.task != "classification" and self.augment in ("shift", "resized-crop"):
+        if self.task != "classification" and self.augment in ("shift", "crop-flip-jigsaw", "resized-crop"):
             raise ValueError(f"augment: {self.augment} is for classification; none, or crop-flip for mirroring")
         if self.short_sides and (min(self.short_sides) < 32 or max(self.short_sides) > self.long_side):
             raise ValueError("short_sides are pixels, from 32 to long_side")

@@ -31,7 +31,8 @@ def compact(job: Job[CompactConfig]) -> Iterator[Yield]:
     """Leave the fallen channels out, and check on real images that nothing else is different.
 
     Where channels join a residual sum, the sum keeps its width, and so do all taps: a pyramid or a decoder that fits
-    the dense network fits this one. The checkpoint says its widths, by which every stage rebuilds it.
+    the dense network fits this one. The checkpoint says its widths, by which every stage rebuilds it, and the sizes of
+    the segments of GUNN layers, which become unequal.
 
     Raises:
         InputMissing: a bare mask file was given.
@@ -66,7 +67,7 @@ def compact(job: Job[CompactConfig]) -> Iterator[Yield]:
             where=source.ref, hint="please report this; nothing was written",
         )  # fmt: skip
     widths = {**source.about.get("widths", {}), **smaller.widths(channels)}
-    about = {**source.about, "widths": widths, "compact_of": source.identity}
+    about = {**source.about, "widths": widths, **small.facts, "compact_of": source.identity}
     metrics: dict[str, Any] = {
         **after, "before": before, "checked_on": n, "difference": exact, "difference_float32": rounded,
         "channels": {"kept": sum(smaller.widths(channels).values()), "of": sum(graph.channels.values())},

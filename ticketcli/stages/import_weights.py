@@ -95,6 +95,7 @@ def import_weights(job: Job[ImportConfig]) -> Iterator[Yield]:
         "data": config.data.model_dump(mode="json", exclude_defaults=True) if config.data else None,
         "normalization": {"mean": list(mean), "std": list(std)},
         "seed": config.seed,
+        **model.facts,
         "imported": {"source": source.name, "url": source.url, "changes": changes},
     }
     metrics = {**cost, "tensors": len(fitted.values), "changes": changes}

@@ -138,10 +138,17 @@ def build_of(about: Mapping[str, Any], *, n_classes: int, seed: int, arch: str =
     """A network of the architecture, or of another `arch`, and the widths that a checkpoint says; its values are drawn.
 
     Raises:
-        MismatchError: the architecture has no such widths.
+        MismatchError: the architecture has no such widths; or what else the checkpoint says of it is not so.
     """
     model = build_encoder(arch or about["arch"], n_classes=n_classes, seed=seed)
-    return shrink(model, about["widths"]) if about.get("widths") else model
+    model = shrink(model, about["widths"]) if about.get("widths") else model
+    for name, value in model.facts.items():
+        if about.get(name, value) != value:
+            hint = "the file says two things at once; make it again"
+            raise MismatchError(
+                f"{name}: {about[name]} in the checkpoint, {value} by its widths", where=name, hint=hint
+            )
+    return model
 
 
 def require_same_widths(one: Loaded, other: Loaded, *, where: str) -> None:

@@ -42,7 +42,7 @@ def pretrain(job: Job[PretrainConfig]) -> Iterator[Yield]:
     points = {point.iterations(batches.per_epoch): kept_name(point) for point in config.keep}
     trained = yield from train(run, resume=job.resume, keep=points)
     found = yield from quality(model, in_order(splits.validation, splits.normalization, 512, device))
-    about = about_source(config, splits.train.class_names, splits.normalization, size)
+    about = {**about_source(config, splits.train.class_names, splits.normalization, size), **model.facts}
     outputs = [Output("dense", "dense", "dense", about, copy_of(model))]
     for name in points.values():
         outputs.append(Output(name, "kept", name, {**about, "point": name}, trained.kept[name]))

@@ -78,6 +78,7 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
         "normalization": {"mean": list(splits.normalization.mean), "std": list(splits.normalization.std)},
         "seed": config.seed,
         **({"widths": source.about["widths"]} if "widths" in source.about else {}),
+        **encoder.facts,
         "task": config.task,
         **({} if config.task == "classification" else {"head": head.about()}),
     }

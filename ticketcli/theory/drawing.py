@@ -1,4 +1,4 @@
-"""The figures of both experiments as SVG: what was measured, the limit, the theorem's bounds, and the controls."""
+"""The figures of the paper's theorems as SVG: what was measured, the limit, the theorem's bounds, and the controls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FLAG = "--svg"
 _RULES = {"kernel-sum": "smallest sums (the theorem's)", "random": "any kernels", "l2": "smallest norms",
           "1x1": "smallest sums, 1x1 kernels"}  # fmt: skip
 _FINE = 80  # points of a curve that is computed
-_BARS = "from the least to the greatest of the seeds"
+BARS = "from the least to the greatest of the seeds"
 
 
 def require_drawing(path: Path) -> None:
@@ -52,7 +52,7 @@ def draw_lcnn(path: Path, sizes: Lcnn, damages: Sequence[Damage]) -> None:
     title = (f"Theorem 3.1: {sizes.layers} linear layers of width {sizes.width}, {2 * sizes.s + 1} taps, "
              f"seeds: {sizes.seeds}. Thin lines: infinite width")  # fmt: skip
     told = ("Relative error of the pooled feature and of the feature map over the share of kernels pruned. "
-            f"Marks are means over the seeds, bars reach {_BARS}; lines are the limit of infinite width.")  # fmt: skip
+            f"Marks are means over the seeds, bars reach {BARS}; lines are the limit of infinite width.")  # fmt: skip
     _written(path, "theorem-3-1", Panels(title, panels), told, sizes)
 
 
@@ -111,7 +111,7 @@ def draw_orcnn(path: Path, sizes: Orcnn, found: Sequence[Pretrained]) -> None:
     title = (f"Theorem 3.2: {sizes.width} filters, {sizes.samples} samples, seeds: {sizes.seeds}. "
              "Thin line: infinite width")  # fmt: skip
     told = ("Distance of the finetuned filters from the dense ones over the share of filters pruned, and the residuals "
-            f"of the trainings. Marks are means over the seeds, bars reach {_BARS}.")  # fmt: skip
+            f"of the trainings. Marks are means over the seeds, bars reach {BARS}.")  # fmt: skip
     _written(path, "theorem-3-2", Panels(title, panels), told, sizes)
 
 
@@ -142,12 +142,12 @@ def _residuals(sizes: Orcnn, found: Pretrained) -> Chart:
         Curve(name, _steps(one.residuals), look, is_thin=True) for look, (name, one) in enumerate(descents.items())
     ]
     bound = Curve("bound of lemma B.5", _steps(longest.allowed), is_bound=True)
-    down = Axis("squared residual, the first is 1 (logarithmic)", _power, is_log=True)
+    down = Axis("squared residual, the first is 1 (logarithmic)", power, is_log=True)
     return Chart(Axis("step"), down, (*curves, bound))
 
 
-def _power(value: float) -> str:
-    """``1e-6``."""
+def power(value: float) -> str:
+    """A tick of a logarithmic axis: ``1e-6``."""
     return f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-")
 
 
@@ -159,9 +159,13 @@ def _steps(values: Sequence[float]) -> tuple[Point, ...]:
 
 
 def _written(path: Path, name: str, drawing: Panels, told: str, sizes: Lcnn | Orcnn) -> None:
-    """The same bytes for the same numbers."""
-    seeds = ", ".join(str(sizes.first_seed + k) for k in range(sizes.seeds))
-    facts = (("Command", _command(sizes)), ("Seeds", seeds), ("n", str(sizes.seeds)), ("Bars", _BARS))
+    seeds = range(sizes.first_seed, sizes.first_seed + sizes.seeds)
+    written(path, name, drawing, told, command=_command(sizes), seeds=seeds)
+
+
+def written(path: Path, name: str, drawing: Panels, told: str, *, command: str, seeds: Sequence[int]) -> None:
+    """Write a figure: the same bytes for the same numbers."""
+    facts = (("Command", command), ("Seeds", ", ".join(map(str, seeds))), ("n", str(len(seeds))), ("Bars", BARS))
     write_text(path, Figure(name, drawing.title, told, facts, drawing).file())
 
 

@@ -124,8 +124,9 @@ def build_optimizer(config: Training, parameters: list[nn.Parameter]) -> torch.o
     if config.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
     return torch.optim.SGD(
-        parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=fused
-    )
+        parameters, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov,
+        weight_decay=config.weight_decay, fused=fused,
+    )  # fmt: skip
 
 
 def train(

@@ -250,3 +250,49 @@ def test_where_all_taps_agree_patches_lengthen_by_nearly_all_of_their_gain():
     bound = error_bound(model, reports, x, norm="spectral")["output"]
     actual = 9 * reports["0"].root * 58  # a constant difference over 58 x 58 positions
     assert actual <= bound <= 1.05 * actual
+
+
+@pytest.mark.parametrize("arch", ["gunn:cifar-4-6/3-2+6-5", "gunn:imagenet-4-6/2-8/2"])
+def test_states_that_are_renewed_a_segment_at_a_time_are_bounded(arch):
+    model = build_encoder(arch, n_classes=3, seed=0).double().eval()
+    require_bounded(model, images(3, 3, 16, 16), share=0.6)
+
+
+def test_pieces_of_a_tensor_count_once_when_they_are_put_together_again():
+    class Pieces(nn.Module):
+        def __init__(self, order):
+            super().__init__()
+            self.first, self.order = nn.Conv2d(3, 6, 1, bias=False), order
+
+        def forward(self, x):
+            pieces = torch.split(self.first(x), [1, 2, 3], dim=1)
+            return torch.cat([pieces[place] for place in self.order], dim=1)
+
+    x = images(2, 3, 4, 4)
+    bounds = []
+    for order in ([0, 1, 2], [0, 0, 1, 2, 2]):
+        model = drawn(Pieces(order)).double().eval()
+        reports, actual = pruned_in_place(model, x)
+        bounds.append(error_bound(model, reports, x[:1], norm="spectral")["output"])
+        assert actual["output"] <= bounds[-1] * (1 + 1e-9)
+        if len(order) == 3:
+            assert bounds[0] == pytest.approx(actual["output"])
+    assert bounds[1] == pytest.approx(bounds[0] * 3**0.5)
+
+
+def test_what_is_added_to_pieces_counts_when_they_are_put_together_again():
+    class Added(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 1, 1, bias=False), nn.Conv2d(3, 2, 1, bias=False)
+
+        def forward(self, x):
+            pieces = torch.split(x, [1, 2], dim=1)
+            return torch.cat([pieces[0] + self.first(x), pieces[1] + self.second(x)], dim=1)
+
+    x = images(2, 3, 4, 4)
+    model = drawn(Added()).double().eval()
+    reports, actual = pruned_in_place(model, x)
+    bound = error_bound(model, reports, x[:1], norm="spectral")["output"]
+    assert bound == pytest.approx(actual["output"])
+    assert actual["output"] > 0

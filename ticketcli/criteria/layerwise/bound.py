@@ -33,7 +33,7 @@ Norm = Literal["spectral", "frobenius"]
 OUTPUT = "output"
 _LIPSCHITZ_1 = (nn.ReLU, nn.ReLU6, nn.Identity, nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Tanh, nn.Hardtanh)
 _SAME_LENGTH = {
-    torch.relu, torch.relu_, F.relu, F.relu_, F.relu6, torch.tanh, F.dropout, torch.flatten, torch.reshape,
+    torch.relu, torch.relu_, F.relu, F.relu_, F.relu6, torch.tanh, F.dropout, torch.flatten, torch.reshape, torch.split,
     "relu", "relu_", "tanh", "flatten", "view", "reshape", "contiguous", "permute", "transpose", "squeeze", "unsqueeze",
     "float", "clone",
 }  # fmt: skip
@@ -88,6 +88,7 @@ class _Walk:
         self.traced, self.reports, self.norm = traced, reports, norm
         self.found: dict[str, float] = {}
         self.bounds: dict[fx.Node, float] = {}
+        self.pieces: dict[fx.Node, tuple[fx.Node, int, float]] = {}  # of a split: which, and what was added to it
         self.parts: dict[fx.Node, tuple[nn.Conv2d | nn.Linear, float, float]] = {}  # layer, of its patches, its own
 
     def visit(self, node: fx.Node) -> None:
@@ -158,8 +159,7 @@ class _Walk:
         if target in _SUMS:
             return self._sum(node)
         if target in _CONCATENATIONS:
-            tensors = _given(node, 0, "tensors")
-            return math.sqrt(sum(self._of(node, one) ** 2 for one in tensors))
+            return self._concatenation(node)
         if target in (operator.mul, torch.mul, "mul") and isinstance(node.args[1], int | float):
             return self._of(node, node.args[0]) * abs(node.args[1])
         before = self._of(node, node.args[0])
@@ -167,6 +167,9 @@ class _Walk:
             return before * float(target.gain)
         if target is operator.getitem:
             self._require_slices(node)
+            source = node.args[0]
+            if isinstance(source, fx.Node) and source.target is torch.split and isinstance(node.args[1], int):
+                self.pieces[node] = (source, node.args[1], 0.0)
             return before
         if target is F.dropout and _given(node, 2, "training", True):
             raise self._unknown(node, "it is on in eval mode")
@@ -184,10 +187,31 @@ class _Walk:
         if node.kwargs:
             raise self._unknown(node, "it has further arguments")
         found = 0.0
+        if len(node.args) == 2 and isinstance(one := node.args[0], fx.Node) and one in self.pieces:
+            source, place, added = self.pieces[one]
+            if isinstance(other := node.args[1], fx.Node) and _size(other) == _size(one):
+                self.pieces[node] = (source, place, added + self._of(node, other))
         for one in node.args:
             if isinstance(one, fx.Node):
                 found += self._of(node, one) * math.sqrt(_numel(node) / _numel(one))
         return found
+
+    def _concatenation(self, node: fx.Node) -> float:
+        """Squares add; of pieces of one tensor, to which something was added, that tensor counts once.
+
+        ``|[x_1 + f_1, x_2 + f_2]| <= |x| + |[f_1, f_2]|``, as in a layer that renews its segments one by one.
+        """
+        square = 0.0
+        split: dict[fx.Node, dict[int, float]] = {}
+        for one in _given(node, 0, "tensors"):
+            source, place, added = self.pieces.get(one, (one, 0, 0.0))
+            if one not in self.pieces or place in split.get(source, {}):
+                square += self._of(node, one) ** 2
+            else:
+                split.setdefault(source, {})[place] = added
+        for source, pieces in split.items():
+            square += (self._of(node, source) + math.sqrt(sum(added**2 for added in pieces.values()))) ** 2
+        return math.sqrt(square)
 
     def _require_slices(self, node: fx.Node) -> None:
         given = node.args[1]
