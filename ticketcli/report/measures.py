@@ -15,8 +15,9 @@ _UNITS: Mapping[str, str] = {
     "share": " points", "precision": " points", "decibel": " dB", "milliseconds": " ms", "bytes": " bytes",
 }  # fmt: skip
 IN = "/"  # between the column that a measure stands in and its name
-_SHARES = ("sparsity", "network_sparsity", "accuracy", "miou", "iou", "pixel_accuracy")
+_SHARES = ("sparsity", "network_sparsity", "accuracy", "miou", "iou", "pixel_accuracy", "gt_error", "pointing")
 _PRECISION = re.compile(r"(ap|ar)(\d*|_\w+)")
+_TOP = re.compile(r"top(\d+)((?:_\w+)?)")
 _COUNTS = ("n", "correct", "kept", "prunable", "parameters", "dropped")
 
 
@@ -116,8 +117,8 @@ def _words(name: str) -> str:
     if match := _PRECISION.fullmatch(last):
         words = [*above[-1:], last[:2].upper() + match[2].replace("_", " ")]
         return " ".join(words)
-    if last.startswith("top") and last[3:].isdigit():
-        return f"top-{last[3:]}"
+    if match := _TOP.fullmatch(last):
+        return f"top-{match[1]}" + match[2].replace("_", " ")
     if last == "miou":
         return "mIoU"
     if last.startswith("psnr"):

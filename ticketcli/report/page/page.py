@@ -18,6 +18,7 @@ from ticketcli.report.page.curves import curves, gradients
 from ticketcli.report.page.errors import errors
 from ticketcli.report.page.features import features
 from ticketcli.report.page.layers import layers
+from ticketcli.report.page.localization import localization
 from ticketcli.report.page.masks import Masks
 from ticketcli.report.page.origins import origins, progress
 from ticketcli.report.page.overlaps import overlaps
@@ -63,6 +64,7 @@ def _chapter(subject: Subject, name: str, names: Names) -> Chapter:
         errors(subject, names),
         overlaps(subject, masks, names),
         features(subject, names),
+        localization(subject, names),
         pictures(subject, names),
         curves(subject, names),
         gradients(subject, names),

@@ -1,0 +1,93 @@
+"""Where a network looks: an image, maps over it, the boxes that they give, and where the objects are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ticketcli.overlays.canvas import Colour, Pixels, Style, drawn, drawn_mask, edge, fill, fitted, frame, trace, window
+from ticketcli.overlays.detection import RIGHT, TRUTH, WRONG
+from ticketcli.overlays.sheet import Entry
+
+ENERGY: Colour = (255, 214, 40)
+REGION = Style((0, 200, 160), "solid")
+FOUND = Style((40, 150, 255), "solid")  # a box where nobody knows what is right
+_DIM = 0.45  # of its brightness an image keeps behind a map
+_LINE = 2
+Corners = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A box to draw, in pixels of the image."""
+
+    box: Corners
+    style: Style
+
+
+def legend(*, has_truth: bool) -> tuple[Entry, ...]:
+    """What colours and lines mean."""
+    energy = Entry("energy of the map; its maximum is full", Style(ENERGY), filled=True)
+    if not has_truth:
+        return (energy, Entry("the map's box", FOUND))
+    return (
+        energy,
+        Entry("an object of the class", TRUTH),
+        Entry("the map's box, right (IoU 0.5 or more)", RIGHT),
+        Entry("the map's box, wrong", WRONG),
+    )
+
+
+def plain(image: Any, boxes: Sequence[Marked], side: int) -> Image.Image:
+    """An image uint8 [H, W, C] with boxes on it, at most `side` pixels large."""
+    pixels = drawn(image, _size(image, side))
+    return _boxed(pixels, np.asarray(image).shape, boxes)
+
+
+def heated(image: Any, map_: Any, boxes: Sequence[Marked], side: int) -> Image.Image:
+    """A map float [H, W] in 0..1 over the image, which is grey and dark behind it, with boxes."""
+    size = _size(image, side)
+    grey = drawn(image, size).mean(axis=2, keepdims=True) * _DIM
+    energy = np.clip(_enlarged(np.asarray(map_, dtype=np.float32), size), 0, 1)[:, :, None]
+    pixels = np.rint(grey + (np.asarray(ENERGY) - grey) * energy).astype(np.uint8)
+    return _boxed(pixels, np.asarray(image).shape, boxes)
+
+
+def region_on(image: Any, region: Any, side: int) -> Image.Image:
+    """A region bool [H, W] on the image, which is grey and dark outside of it."""
+    size = _size(image, side)
+    pixels = drawn(image, size)
+    inside = drawn_mask(region, size)
+    dark = np.rint(pixels.mean(axis=2, keepdims=True) * _DIM).astype(np.uint8)
+    shown: Pixels = np.where(inside[:, :, None], pixels, dark).astype(np.uint8)
+    fill(shown, inside, REGION.colour, 0.15)
+    trace(shown, edge(inside, 1), REGION)
+    return Image.fromarray(shown)
+
+
+def _size(image: Any, side: int) -> tuple[int, int]:
+    height, width = np.asarray(image).shape[:2]
+    return fitted(width, height, side)
+
+
+def _enlarged(map_: Any, size: tuple[int, int]) -> Any:
+    """Values as they are where the image grows by a whole factor, else between pixels."""
+    height, width = map_.shape
+    is_whole = size[0] % width == 0 and size[1] % height == 0
+    how = Image.Resampling.NEAREST if is_whole else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(map_, mode="F").resize(size, how))
+
+
+def _boxed(pixels: Pixels, shape: tuple[int, ...], boxes: Sequence[Marked]) -> Image.Image:
+    size = (pixels.shape[1], pixels.shape[0])
+    for one in boxes:
+        x0, y0, x1, y1 = one.box
+        across, down = size[0] / shape[1], size[1] / shape[0]
+        lines = frame(size, (x0 * across, y0 * down, x1 * across, y1 * down), _LINE)
+        near = window(lines, 1)
+        trace(pixels[near], lines[near], one.style)
+    return Image.fromarray(pixels)
