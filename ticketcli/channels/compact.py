@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ class ScatteredNorm(_BatchNorm):
     """
 
     places: Tensor
+    is_affine: ClassVar = True  # in eval mode: torch.fx keeps it whole, and gates may stand behind it
 
     def __init__(self, norm: nn.BatchNorm2d, kept: Tensor) -> None:
         super().__init__(len(kept), norm.eps, norm.momentum)
