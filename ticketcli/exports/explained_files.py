@@ -8,14 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ticketcli.disk import space_errors
 from ticketcli.errors import InputMissing, UsageError
+from ticketcli.explain.gate_file import write_gates
 from ticketcli.exports.explained import Row, Search
 from ticketcli.exports.explained_images import Item
 from ticketcli.metrics.localization import MIN_IOU
+from ticketcli.naming import GATES
 from ticketcli.overlays.canvas import Style
 from ticketcli.overlays.detection import RIGHT, TRUTH, WRONG
-from ticketcli.overlays.localized import FOUND, Marked, heated, legend, plain, region_on
+from ticketcli.overlays.localized import FOUND, Marked, heated, legend, plain, region_on, short_names
 from ticketcli.overlays.sheet import Cell, cell_side, sheet
 from ticketcli.overlays.sheet import Row as SheetRow
 from ticketcli.store.atomic import sync_folder, write_bytes, write_json
@@ -59,18 +63,36 @@ def write_folder(
     try:
         with space_errors(folder):
             hidden.mkdir()
-        drawn = sheets(items, rows, search)
-        for name, png in drawn.items():
-            write_bytes(hidden / name, png)
-        write_checkpoint(hidden / _MAPS, _tensors(rows), kind="maps", about={"networks": list(rows)})
-        whole = {**account, "files": [*drawn, _MAPS, *_gates(hidden, items, rows), ACCOUNT]}
-        write_json(hidden / ACCOUNT, whole)
-        require_new(folder)
-        hidden.rename(folder)
-        sync_folder(folder.absolute().parent)
+            drawn = sheets(items, rows, search)
+            for name, png in drawn.items():
+                write_bytes(hidden / name, png)
+            write_checkpoint(hidden / _MAPS, _tensors(rows), kind="maps", about={"networks": list(rows)})
+            whole = {**account, "files": [*drawn, _MAPS, *_gates(hidden, items, rows, search), ACCOUNT]}
+            write_json(hidden / ACCOUNT, whole)
+            require_new(folder)
+            hidden.rename(folder)
+            sync_folder(folder.absolute().parent)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
     return whole
+
+
+def _gates(folder: Path, items: Sequence[Item], rows: Mapping[str, Sequence[Row]], search: Search) -> list[str]:
+    """A file for each network and size of images, its rows in their order; none where gates were not kept."""
+    files = []
+    for number, (ref, own) in enumerate(rows.items(), 1):
+        kept: dict[tuple[int, int], list[Row]] = {}
+        for row in own:
+            if row.gates:
+                kept.setdefault((row.map_.shape[0], row.map_.shape[1]), []).append(row)
+        for (height, width), some in kept.items():
+            name = f"{number}-{width}x{height}{GATES}"
+            gates = {gate: torch.stack([row.gates[gate] for row in some]) for gate in some[0].gates}
+            images, targets = [items[row.image].name for row in some], [row.target for row in some]
+            about = {"network": ref, "mode": search.mode, "guard": search.guard}
+            write_gates(folder / name, gates, images=images, targets=targets, about=about)
+            files.append(name)
+    return files
 
 
 def _tensors(rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
@@ -89,19 +111,25 @@ def sheets(items: Sequence[Item], rows: Mapping[str, Sequence[Row]], search: Sea
     drawn = []
     for each in zip(*rows.values(), strict=True):
         item = items[each[0].image]
-        first = [_marked(box, TRUTH) for boxes in item.boxes.values() for box in boxes]
+        first = [_marked(box, TRUTH) for name in {row.target for row in each} for box in item.boxes.get(name, ())]
         cells = [Cell(plain(item.pixels, first, side), ", ".join(item.truth))]
         for row in each:
             cells += _cells(item, row, side)
         targets = list(dict.fromkeys(row.target for row in each))
         drawn.append(SheetRow(f"{item.name}; target: {' / '.join(targets)}", tuple(cells)))
-    titles = ["image", *(title for ref in rows for title in (ref, f"from {search.threshold:g} of the maximum"))]
-    marks = legend(has_truth=any(item.boxes for item in items))
+    names, told = short_names(list(rows))
+    titles = ["image", *(title for name in names for title in (name, "region"))]
+    ious = [row.iou for own in rows.values() for row in own]
+    marks = legend(judged=any(iou is not None for iou in ious), unjudged=None in ious)
+    heading = f"Gates of {search.mode}; boxes and regions from {search.threshold:g} of the maximum"
+    heading = "; ".join(filter(None, (told, heading)))
     found = {}
     for number, start in enumerate(range(0, len(drawn), _ROWS), 1):
         png = io.BytesIO()
-        heading = f"What moves the target, with the gates of {search.mode}"
-        sheet(drawn[start : start + _ROWS], titles, heading=heading, legend=marks).save(png, "PNG", optimize=True)
+        page = sheet(
+            drawn[start : start + _ROWS], titles, heading="; ".join(filter(None, (told, heading))), legend=marks
+        )
+        page.save(png, "PNG", optimize=True)
         found[f"sheet-{number}.png"] = png.getvalue()
     return found
 
@@ -119,6 +147,3 @@ def _marked(box: Any, style: Style) -> Marked:
     x0, y0, x1, y1 = box.tolist()
     return Marked((x0, y0, x1, y1), style)
 
-
-def _gates(folder, items, rows):
-    return []

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ticketcli.overlays.canvas import Colour, Pixels, Style, drawn, drawn_mask, edge, fill, fitted, frame, trace, window
+from ticketcli.overlays.canvas import Colour, Pixels, Style, drawn, drawn_mask, fitted, frame, trace, window
 from ticketcli.overlays.detection import RIGHT, TRUTH, WRONG
 from ticketcli.overlays.sheet import Entry
 
 ENERGY: Colour = (255, 214, 40)
-REGION = Style((0, 200, 160), "solid")
-FOUND = Style((40, 150, 255), "solid")  # a box where nobody knows what is right
+FOUND = Style((205, 120, 255), "dotted")  # a box where nobody knows what is right
 _DIM = 0.45  # of its brightness an image keeps behind a map
+_DARK = 0.25  # and outside of a region
 _LINE = 2
+_LONGEST = 16  # characters of a name that stands over a column
 Corners = tuple[float, float, float, float]
 
 
@@ -29,17 +31,24 @@ class Marked:
     style: Style
 
 
-def legend(*, has_truth: bool) -> tuple[Entry, ...]:
-    """What colours and lines mean."""
+def legend(*, judged: bool, unjudged: bool = False) -> tuple[Entry, ...]:
+    """What colours and lines mean: of boxes that are right or wrong, and of those where nobody knows."""
     energy = Entry("energy of the map; its maximum is full", Style(ENERGY), filled=True)
-    if not has_truth:
-        return (energy, Entry("the map's box", FOUND))
-    return (
-        energy,
+    known = (
         Entry("an object of the class", TRUTH),
         Entry("the map's box, right (IoU 0.5 or more)", RIGHT),
         Entry("the map's box, wrong", WRONG),
     )
+    unknown = Entry("the map's box, where nothing is outlined", FOUND)
+    return (energy, *(known if judged else ()), *((unknown,) if unjudged else ()))
+
+
+def short_names(refs: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """Networks as the titles of columns call them, and what that means; long names become letters."""
+    if all(len(ref) <= _LONGEST for ref in refs):
+        return tuple(refs), ""
+    letters = tuple(ascii_uppercase[: len(refs)])
+    return letters, "; ".join(f"{letter}: {ref}" for letter, ref in zip(letters, refs, strict=True))
 
 
 def plain(image: Any, boxes: Sequence[Marked], side: int) -> Image.Image:
@@ -58,15 +67,12 @@ def heated(image: Any, map_: Any, boxes: Sequence[Marked], side: int) -> Image.I
 
 
 def region_on(image: Any, region: Any, side: int) -> Image.Image:
-    """A region bool [H, W] on the image, which is grey and dark outside of it."""
+    """A region bool [H, W] of the image; outside of it the image is grey and dark."""
     size = _size(image, side)
     pixels = drawn(image, size)
-    inside = drawn_mask(region, size)
-    dark = np.rint(pixels.mean(axis=2, keepdims=True) * _DIM).astype(np.uint8)
-    shown: Pixels = np.where(inside[:, :, None], pixels, dark).astype(np.uint8)
-    fill(shown, inside, REGION.colour, 0.15)
-    trace(shown, edge(inside, 1), REGION)
-    return Image.fromarray(shown)
+    dark = np.rint(pixels.mean(axis=2, keepdims=True) * _DARK).astype(np.uint8)
+    inside = drawn_mask(region, size)[:, :, None]
+    return Image.fromarray(np.where(inside, pixels, dark).astype(np.uint8))
 
 
 def _size(image: Any, side: int) -> tuple[int, int]:

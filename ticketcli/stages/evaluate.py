@@ -21,7 +21,7 @@ from ticketcli.stages.evaluate_pixels import dense_encoder, evaluate_pixels
 from ticketcli.stages.evaluate_rebuilt import rebuilt_sheets
 from ticketcli.stages.job import Job, data_of, decoder_from, encoder_from, knows, splits_of
 from ticketcli.stages.localized_pictures import localized_sheets
-from ticketcli.stages.sought import sought
+from ticketcli.stages.sought import Sought, sought
 from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.training.recalibrate import calibration_batches, recalibrate
 from ticketcli.training.yields import Loaded, Output, Produced, Yield
@@ -50,6 +50,7 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     _require_values(source)
     data: Data = data_of(config.data, source.about)
     splits = splits_of(job, data, int(source.about["image_size"]), encoder=source.about)
+    wanted = _sought(job, source)
     model = yield from _network(job, source, splits)
     images = splits.test if config.split == "test" else splits.validation
     labelled = knows(images, source.about)
@@ -85,8 +86,8 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
         found |= {"sizes": weighed(source, model, dense), "layers": layers(model, source.mask, side, classifies=True)}
         timed = yield from measure_latency(job, model, dense, side)
     files = (yield from _pictures(job, model, rebuild, images, splits)) if rebuild is not None else {}
-    if config.localize is not None:
-        told, sheets = yield from _localized(job, model, splits)
+    if wanted is not None:
+        told, sheets = yield from _localized(job, model, splits, wanted)
         found, files = found | told, files | sheets
     metrics = {**found, **timed, "images": splits.counts()}
     yield Produced("metrics", (Output("metrics", "metrics", "metrics", found, {}, files=files),), metrics)
@@ -117,24 +118,36 @@ def _pictures(
 
 
 def _localized(
-    job: Job[EvaluateConfig], model: Encoder, splits: Splits
+    job: Job[EvaluateConfig], model: Encoder, splits: Splits, wanted: Sought
 ) -> Generator[Yield, None, tuple[dict[str, Any], dict[str, bytes]]]:
     """What was measured of finding objects, and sheets of it by file name, if pictures are asked for."""
     config, source = job.config, job.inputs["of"]
     assert config.localize is not None
-    networks = [(source.ref, model)]
-    other = job.inputs.get("beside") or job.inputs.get("dense")
-    if other is not None and not (other.identity and other.identity == source.identity):  # no network beside itself
-        _require_values(other)
-        require_comparable(other, source)
+    networks, other = [(source.ref, model)], _compared(job)
+    if other is not None:
         networks.append((other.ref, (yield from _network(job, other, splits))))
-    wanted = sought(job, config.localize, source.about)
     rows = yield from measure_localization(job, [network for _, network in networks], wanted)
     found = localization_metrics(rows, [ref for ref, _ in networks], config.localize, wanted, config.seed)
     sheets = {}
     if config.pictures:
         sheets = localized_sheets(networks, rows, config.localize, wanted, config.pictures, job.device)
     return found, sheets
+
+
+def _sought(job: Job[EvaluateConfig], source: Loaded) -> Sought | None:
+    """The images to look for objects on, if there are any: what does not fit is told before anything is measured."""
+    if job.config.localize is None:
+        return None
+    if (other := _compared(job)) is not None:
+        _require_values(other)
+        require_comparable(other, source)
+    return sought(job, job.config.localize, source.about)
+
+
+def _compared(job: Job[EvaluateConfig]) -> Loaded | None:
+    """The network that looks at the same images; never the one that is evaluated itself."""
+    source, other = job.inputs["of"], job.inputs.get("beside") or job.inputs.get("dense")
+    return None if other is None or (other.identity and other.identity == source.identity) else other
 
 
 def _require_sense(job: Job[EvaluateConfig]) -> None:

@@ -130,11 +130,18 @@ def _seen_by(
         seen = _Seen(overlap(boxes, row.boxes).tolist(), pointed, ious)
         if method in looked.feedback:
             searched = looked.feedback[method]
-            both = [gate_overlap(searched.gates, one.feedback[method].gates) for one in others]
+            both = [_overlap(searched, one.feedback[method]) for one in others]
             shared = {name: float(share[place]) for one in both for name, share in one.items()}
             seen = replace(seen, scores=_scores(searched, place), opened=_at(searched.open_share, place), shared=shared)
         found[method] = seen
     return found
+
+
+def _overlap(one: Feedback, other: Feedback) -> Mapping[str, torch.Tensor]:
+    """How far both have the same gates open; nothing of networks whose gates are others, as in compact ones."""
+    shapes = [{name: gates.shape for name, gates in found.gates.items()} for found in (one, other)]
+    shared: dict[str, torch.Tensor] = gate_overlap(one.gates, other.gates) if shapes[0] == shapes[1] else {}
+    return shared
 
 
 def _scores(searched: Feedback, place: int) -> tuple[float, float, int, bool]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from string import ascii_uppercase
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from ticketcli.metrics.localization import MIN_IOU, overlap
 from ticketcli.models.encoder import Encoder
 from ticketcli.overlays.canvas import Style
 from ticketcli.overlays.detection import RIGHT, TRUTH, WRONG
-from ticketcli.overlays.localized import Marked, heated, legend, plain
+from ticketcli.overlays.localized import Marked, heated, legend, plain, short_names
 from ticketcli.overlays.sheet import Cell, cell_side, sheet
 from ticketcli.overlays.sheet import Row as SheetRow
 from ticketcli.recipe.evaluate_config import Localize
@@ -67,13 +66,13 @@ def localized_sheets(
                 for seen, one in zip(looked, each, strict=True):
                     cells.append(_cell(pixels, seen.maps[method][0], row, float(one.at["box"][place]), side))
             drawn.append(SheetRow(_name(wanted, rows[place]), tuple(cells)))
-    letters = ascii_uppercase if len(networks) > 1 else ("",)
-    titles = ["image", *(f"{method} {letter}".strip() for method in shown for letter, _ in zip(letters, networks))]
-    heading = "; ".join(f"{letter}: {ref}".removeprefix(": ") for letter, (ref, _) in zip(letters, networks))
+    names, heading = short_names([ref for ref, _ in networks])
+    titles = ["image", *(f"{method}, {name}" if len(names) > 1 else method for method in shown for name in names)]
+    heading = heading or ", ".join(names)
     files = {}
     for number, start in enumerate(range(0, len(drawn), _ROWS), 1):
         png = io.BytesIO()
-        page = sheet(drawn[start : start + _ROWS], titles, heading=heading, legend=legend(has_truth=True))
+        page = sheet(drawn[start : start + _ROWS], titles, heading=heading, legend=legend(judged=True))
         page.save(png, "PNG", optimize=True)
         files[f"localized-{number}.png"] = png.getvalue()
     return files

@@ -24,10 +24,11 @@ LOCALIZED = "localized"  # what pictures of maps begin with; a section of their 
 
 
 def pictures(subject: Subject, names: Names) -> Section | None:
-    """Every picture that an evaluation has written, but those that other sections show; None without evaluations."""
-    if not any(step.stage == "evaluate" for step in subject.recipe.steps):
-        return None
+    """Every picture that an evaluation has written, but those that another section shows; None without evaluations."""
+    steps = [step for step in subject.recipe.steps if step.stage == "evaluate"]
     blocks = drawn_pictures(subject, names)
+    if not steps or (not blocks and any(_files(subject, step) for step in steps)):
+        return None
     if not blocks:
         why = "No evaluation of this run drew pictures: `pictures: N` in an evaluate step draws so many test images."
         return Section("pictures", "Pictures", (Words(why, is_absence=True),))
