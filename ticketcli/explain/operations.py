@@ -51,6 +51,14 @@ _KEEP_SIGN: frozenset[Any] = frozenset({
     "flatten", "mean", "sum", "reshape", "view", "clone", "contiguous", "permute", "transpose", "add", "add_",
 })  # fmt: skip
 _KEEP_SIGN_MODULES = (nn.Identity, nn.Flatten, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, *_DROPOUTS)
+# map each channel of a map to the same channel of another
+_KEEP_CHANNELS: frozenset[Any] = frozenset({
+    F.max_pool2d, torch.max_pool2d, F.avg_pool2d, F.batch_norm, F.dropout, F.dropout2d, F.interpolate, torch.clone,
+    operator.add, operator.iadd, torch.add, "add", "add_", "clone", "contiguous",
+})  # fmt: skip
+_KEEP_CHANNELS_MODULES = (
+    nn.BatchNorm2d, nn.Identity, nn.MaxPool2d, nn.AvgPool2d, nn.Upsample, nn.ZeroPad2d, *_DROPOUTS,
+)  # fmt: skip
 INPLACE: Mapping[Any, Any] = {
     operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul,
     operator.itruediv: operator.truediv, "add_": "add", "sub_": "sub", "mul_": "mul", "div_": "div",
@@ -102,6 +110,13 @@ def keeps_sign(node: fx.Node, modules: Modules) -> bool:
     if node.op == "call_module":
         return isinstance(modules[str(node.target)], _KEEP_SIGN_MODULES)
     return node.target in _KEEP_SIGN and not any(isinstance(one, (int, float)) and one < 0 for one in node.args[1:2])
+
+
+def keeps_channels(node: fx.Node, modules: Modules) -> bool:
+    """Whether channel c of what it returns comes from channel c of each map that it reads, and from no other."""
+    if node.op == "call_module":
+        return isinstance(modules[str(node.target)], _KEEP_CHANNELS_MODULES)
+    return node.target in _KEEP_CHANNELS
 
 
 def _is_relu(node: fx.Node, modules: Modules) -> bool:

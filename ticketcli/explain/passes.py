@@ -18,6 +18,11 @@ Receive = Callable[[str, Tensor, Tensor, Tensor], Tensor]
 (x > 0), all of one shape: returns the gradient of what it reads."""
 
 
+def held(name: str, gradient: Tensor, is_open: Tensor, positive: Tensor) -> Tensor:
+    """The ordinary way back, through gates that stay."""
+    return gradient * is_open
+
+
 class _Gated(torch.autograd.Function):
     """``z relu(pre)``, or ``z x`` where what is read is nowhere negative; backwards, somebody else decides."""
 
@@ -34,7 +39,8 @@ class _Gated(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient of what was read."""
         is_open, positive = ctx.saved_tensors
-        passed = ctx.receive(ctx.gate.name, gradient, is_open, positive)
+        receive = ctx.receive or held
+        passed = receive(ctx.gate.name, gradient, is_open, positive)
         return (passed * positive if ctx.gate.rectifies else passed), None, None, None
 
 
@@ -53,7 +59,7 @@ def forward(
         images: [N, 3, H, W].
         gates: which units are open.
         wanted: a node; nothing runs that it does not need.
-        receive: of each gate's gradient.
+        receive: is given each gate's gradient; by default gates stay.
         see: shown each node and its value as it is computed; behind a gate, what the gate lets through.
     """
     gated = {gate.node: gate for gate in traced.gates}

@@ -9,16 +9,20 @@ have gates of their own, for else a sweep of FR may lower the score; FSP as publ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from ticketcli.errors import UsageError
-from ticketcli.explain.passes import forward
+from ticketcli.errors import UsageError, did_you_mean
+from ticketcli.explain.maps import scaled
+from ticketcli.explain.middle import ends_of_resolutions
+from ticketcli.explain.passes import Gates, forward
+from ticketcli.explain.pipeline import MOST_NEURONS, Selection, separate_maps
 from ticketcli.explain.score import Score, score_of
-from ticketcli.explain.sweeps import Guard, Pass, Rules, Swept, sweep_until_still
+from ticketcli.explain.sweeps import Guard, Pass, Rules, sweep_until_still
 from ticketcli.explain.targets import Target
 from ticketcli.explain.tracing import Traced, traced
 
@@ -70,7 +74,7 @@ class GatedNetwork:
 
     def search(
         self, images: Tensor, target: Target, *, mode: Mode, max_sweeps: int = 10, tolerance: float = 1e-6,
-        ratio: float = 0.0, border: bool = False, guard: Guard = "backtrack",
+        ratio: float = 0.0, border: bool = False, guard: Guard = "backtrack", middle: str | None = None,
     ) -> Feedback:  # fmt: skip
         """Find the gates that maximise the target of each image.
 
@@ -87,16 +91,95 @@ class GatedNetwork:
             border: the outermost pixels of maps take no part.
             guard: of FSP. `backtrack`: where a sweep lowers an image's score, its layers close one by one, and those
                 that lower it stay as they were; `none`: as published.
+            middle: `fsp-fr`: the gate in the middle, see `middle_of`, which chooses it by default.
 
         Raises:
             UsageError: the target does not fit, or a setting makes no sense.
             DivergedError: a score is not a finite number.
         """
-        _require_sense(images, max_sweeps, tolerance, ratio)
+        rules = Rules("fsp" if mode == "fsp" else "fr", max_sweeps, tolerance, ratio, border, guard)
+        score = self._ready(images, target, rules)
+        if mode == "fsp-fr":
+            return self._fsp_then_fr(images, score, rules, middle)
+        swept = sweep_until_still(self.traced, images, score, rules)
+        share, gradient = self._concluded(swept.last)
+        return Feedback(swept.scores, swept.gates, share, gradient, swept.still)
+
+    def separate_map(
+        self, images: Tensor, target: Target, *, most: int = MOST_NEURONS, batch: int = 16, max_sweeps: int = 10,
+        tolerance: float = 1e-6, ratio: float = 1.0, border: bool = False, guard: Guard = "backtrack",
+        middle: str | None = None,
+    ) -> Tensor:  # fmt: skip
+        """FSP, then FR for each neuron that it selects by itself: the largest of their energies, pixel by pixel.
+
+        An image has at most `most` of them, those with the largest gradients, which is the authors' cap; `batch` are
+        searched for together, which bounds the memory. All else is as in `search`; the ratio is the authors'.
+
+        Returns:
+            [N, H, W] in 0..1.
+
+        Raises:
+            UsageError, DivergedError: as `search`.
+        """
+        rules = Rules("fr", max_sweeps, tolerance, ratio, border, guard)
+        score = self._ready(images, target, rules)
+        selection = Selection(self.traced, images, score, rules, middle)
+        return scaled(separate_maps(self.traced, images, selection, rules, most=most, batch=batch))
+
+    @torch.no_grad()
+    def activations(self, images: Tensor, target: Target, gates: Gates, names: Sequence[str] = ()) -> list[Tensor]:
+        """What some gates let through, [N, C, h, w] each: what `summation_map` sums up.
+
+        Args:
+            images: [N, 3, H, W].
+            target: says which layers count.
+            gates: that were found for it.
+            names: gates; by default those that end resolutions, see `ends_of_resolutions`.
+        """
+        score = score_of(self.traced, target, len(images))
+        chosen = list(names) or ends_of_resolutions(self.traced, score.node, gates)
+        by_node = {gate.node: gate.name for gate in self.traced.gates}
+        found: dict[str, Tensor] = {}
+
+        def see(node: fx.Node, value: Tensor) -> None:
+            if by_node.get(node) in chosen:
+                found[by_node[node]] = value
+
+        if not chosen:
+            raise UsageError("the network has no maps to sum up", where="the traced network")
+        forward(self.traced, images, gates, score.node, see=see)
+        if missing := [name for name in chosen if name not in found]:
+            hint = did_you_mean(missing[0], by_node.values())
+            raise UsageError(f"the target goes through no gate '{missing[0]}'", where="names", hint=hint)
+        return [found[name] for name in chosen]
+
+    def _ready(self, images: Tensor, target: Target, rules: Rules) -> Score:
+        _require_sense(images, rules)
         score = score_of(self.traced, target, len(images))
         self.require_same(images)
-        rules = Rules("fsp" if mode == "fsp" else "fr", max_sweeps, tolerance, ratio, border, guard)
-        return concluded(self.traced, images, score, sweep_until_still(self.traced, images, score, rules))
+        return score
+
+    def _fsp_then_fr(self, images: Tensor, score: Score, rules: Rules, middle: str | None) -> Feedback:
+        """FR's gates below the middle, FSP's from there on."""
+        selection = Selection(self.traced, images, score, rules, middle)
+        swept = sweep_until_still(self.traced, images, selection.score, rules)
+        _, gradient = self._concluded(swept.last)
+        gates = {**selection.gates, **swept.gates}
+        both = Pass(self.traced, images, score, gates)
+        share, _ = self._concluded(both)
+        scores = torch.cat([selection.scores, both.scores[:, None]], dim=1)
+        return Feedback(scores, gates, share, gradient, swept.still)
+
+    def _concluded(self, last: Pass) -> tuple[dict[str, Tensor], Tensor]:
+        """Back through gates that stay: shares of open ones, in their order, and the gradient of the images."""
+        share: dict[str, Tensor] = {}
+
+        def look(name: str, gradient: Tensor, is_open: Tensor, positive: Tensor) -> Tensor:
+            share[name] = open_of(is_open, positive)
+            return gradient * is_open
+
+        gradient = last.back(look)
+        return {name: share[name] for name in self.names if name in share}, gradient
 
     @torch.no_grad()
     def require_same(self, images: Tensor) -> None:
@@ -117,30 +200,16 @@ class GatedNetwork:
         self._is_compared = True
 
 
-def concluded(network: Traced, images: Tensor, score: Score, swept: Swept) -> Feedback:
-    """One more forward and backward with the gates that were found."""
-    share: dict[str, Tensor] = {}
-
-    def look(name: str, gradient: Tensor, is_open: Tensor, positive: Tensor) -> Tensor:
-        share[name] = open_of(is_open, positive)
-        return gradient * is_open
-
-    gradient = Pass(network, images, score, swept.gates).back(look)
-    ordered = {gate.name: share[gate.name] for gate in network.gates if gate.name in share}
-    gates = {name: swept.gates[name] for name in ordered}
-    return Feedback(swept.scores, gates, ordered, gradient, swept.still)
-
-
 def open_of(is_open: Tensor, positive: Tensor) -> Tensor:
     """Of the units with x > 0, bool [N, ...], the share that is open, [N]; 0 where there is none."""
     active = positive.flatten(1).sum(dim=1)
     return (is_open & positive).flatten(1).sum(dim=1) / active.clamp(min=1)
 
 
-def _require_sense(images: Tensor, max_sweeps: int, tolerance: float, ratio: float) -> None:
+def _require_sense(images: Tensor, rules: Rules) -> None:
     if images.dim() != 4 or not images.is_floating_point() or not len(images):
         what = f"{tuple(images.shape)} of {images.dtype}"
         raise UsageError(f"images are floats [N, 3, H, W], these are {what}", where="images")
-    if max_sweeps < 1 or not tolerance >= 0 or not 0 <= ratio < float("inf"):
-        what = f"max_sweeps {max_sweeps}, tolerance {tolerance:g} and ratio {ratio:g} make no sense"
+    if rules.max_sweeps < 1 or not rules.tolerance >= 0 or not 0 <= rules.ratio < float("inf"):
+        what = f"{rules.max_sweeps} sweeps, tolerance {rules.tolerance:g} and ratio {rules.ratio:g} make no sense"
         raise UsageError(what, where="search", hint="one sweep at least; the others are 0 or more")

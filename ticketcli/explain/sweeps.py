@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ticketcli.errors import DivergedError
-from ticketcli.explain.passes import Gates, Receive, forward, gates_for
+from ticketcli.explain.passes import Gates, Receive, forward, gates_for, held
 from ticketcli.explain.score import Score
 from ticketcli.explain.thresholds import opened, without_border
 from ticketcli.explain.tracing import Traced
@@ -42,11 +42,19 @@ class Rules:
 
 @dataclass(frozen=True)
 class Swept:
-    """The gates that sweeps ended with, scores [N, T + 1] before and after each, which images stand still, bool [N]."""
+    """Where sweeps ended.
+
+    Attributes:
+        gates: name -> bool, of the shape of what the gate reads.
+        scores: [N, T + 1], before and after each sweep.
+        still: bool [N], which images stand still.
+        last: the forward with these gates, which nothing has gone back from.
+    """
 
     gates: dict[str, Tensor]
     scores: Tensor
     still: Tensor
+    last: Pass
 
 
 class Pass:
@@ -58,21 +66,26 @@ class Pass:
 
     def __init__(self, network: Traced, images: Tensor, score: Score, gates: Gates) -> None:
         self._images = images.detach().clone().requires_grad_()
-        self._receive: Receive | None = None
+        self._asked = _Asked()
         with torch.enable_grad():
-            self._scores = score.of(forward(network, self._images, gates, score.node, self._ask))
+            self._scores = score.of(forward(network, self._images, gates, score.node, self._asked))
         self.scores = self._scores.detach()
         require_scores(self.scores)
 
-    def _ask(self, name: str, gradient: Tensor, is_open: Tensor, positive: Tensor) -> Tensor:
-        assert self._receive is not None
-        return self._receive(name, gradient, is_open, positive)
-
     def back(self, receive: Receive) -> Tensor:
         """The gradient of the images, [N, 3, H, W], each gate's gradient given to `receive`."""
-        self._receive = receive
+        self._asked.receive = receive
         (found,) = torch.autograd.grad(self._scores.sum(), self._images)
         return found
+
+
+class _Asked:
+    """What gates call on the way back. The graph holds it, so it must not hold the graph: that would never be freed."""
+
+    receive: Receive = staticmethod(held)
+
+    def __call__(self, name: str, gradient: Tensor, is_open: Tensor, positive: Tensor) -> Tensor:
+        return self.receive(name, gradient, is_open, positive)
 
 
 def require_scores(scores: Tensor) -> None:
@@ -105,11 +118,6 @@ def proposals(rules: Rules, found: dict[str, Tensor]) -> Receive:
         return passed
 
     return fr if rules.algorithm == "fr" else fsp
-
-
-def held(name: str, gradient: Tensor, is_open: Tensor, positive: Tensor) -> Tensor:
-    """The ordinary way back through gates that stay."""
-    return gradient * is_open
 
 
 def sweep_until_still(
@@ -145,6 +153,7 @@ def sweep_until_still(
         current = Pass(network, images, score, new)
         worse = moving & (current.scores < scores[-1])
         if rules.algorithm == "fsp" and rules.guard == "backtrack" and bool(worse.any()):
+            del current  # two graphs at once would be twice the memory
             new = backtracked(network, images, score, gates, new, scores[-1], torch.where(worse)[0])
             current = Pass(network, images, score, new)
         after = torch.where(moving, current.scores, scores[-1])
@@ -153,7 +162,7 @@ def sweep_until_still(
         scores.append(after)
         if not bool(moving.any()):
             break
-    return Swept(gates, torch.stack(scores, dim=1), ~moving)
+    return Swept(gates, torch.stack(scores, dim=1), ~moving, current)
 
 
 @torch.no_grad()
