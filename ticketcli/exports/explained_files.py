@@ -146,4 +146,3 @@ def _cells(item: Item, row: Row, side: int) -> list[Cell]:
 def _marked(box: Any, style: Style) -> Marked:
     x0, y0, x1, y1 = box.tolist()
     return Marked((x0, y0, x1, y1), style)
-
