@@ -121,13 +121,13 @@ def sheets(items: Sequence[Item], rows: Mapping[str, Sequence[Row]], search: Sea
     titles = ["image", *(title for name in names for title in (name, "region"))]
     ious = [row.iou for own in rows.values() for row in own]
     marks = legend(judged=any(iou is not None for iou in ious), unjudged=None in ious)
-    heading = f"Gates of {search.mode}; boxes and regions from {search.threshold:g} of the maximum"
-    heading = "; ".join(filter(None, (told, heading)))
+    heading = f"{search.mode}, boxes and regions from {search.threshold:g} on"
+    heading = "; ".join(filter(None, (heading, told)))
     found = {}
     for number, start in enumerate(range(0, len(drawn), _ROWS), 1):
         png = io.BytesIO()
         page = sheet(
-            drawn[start : start + _ROWS], titles, heading="; ".join(filter(None, (told, heading))), legend=marks
+            drawn[start : start + _ROWS], titles, heading="; ".join(filter(None, (heading, told))), legend=marks
         )
         page.save(png, "PNG", optimize=True)
         found[f"sheet-{number}.png"] = png.getvalue()

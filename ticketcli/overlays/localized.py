@@ -44,11 +44,18 @@ def legend(*, judged: bool, unjudged: bool = False) -> tuple[Entry, ...]:
 
 
 def short_names(refs: Sequence[str]) -> tuple[tuple[str, ...], str]:
-    """Networks as the titles of columns call them, and what that means; long names become letters."""
-    if all(len(ref) <= _LONGEST for ref in refs):
-        return tuple(refs), ""
+    """Networks as the titles of columns call them, and what that means; long names become letters.
+
+    Folders that all paths begin with are left out, as far as a step and its file stay.
+    """
+    parts = [ref.split("/") for ref in refs]
+    while len({one[0] for one in parts}) == 1 and min(map(len, parts)) > 2:
+        parts = [one[1:] for one in parts]
+    shown = ["/".join(one) for one in parts]
+    if all(len(ref) <= _LONGEST for ref in shown):
+        return tuple(shown), ""
     letters = tuple(ascii_uppercase[: len(refs)])
-    return letters, "; ".join(f"{letter}: {ref}" for letter, ref in zip(letters, refs, strict=True))
+    return letters, "; ".join(f"{letter}: {ref}" for letter, ref in zip(letters, shown, strict=True))
 
 
 def plain(image: Any, boxes: Sequence[Marked], side: int) -> Image.Image:

@@ -7,16 +7,23 @@ from typing import Any
 
 from ticketcli.report.grid import Grid
 
-MEASURES = {"gt_error": "GT-known error", "top1_error": "top-1 error", "pointing": "pointing", "iou": "mask IoU"}
+MEASURES = {"gt_error": "GT-known error", "top1_error": "top-1 error", "pointing": "pointing", "iou": "IoU of masks"}
+BLIND = ("centre", "whole")  # methods that see no image
+LOCATED = {
+    "gt_error": "GT-known error: rows (an image and a class on it) whose box has an IoU below 0.5 with each object.",
+    "top1_error": "Top-1 error: images whose class is not seen, or seen and its box wrong; an image counts once.",
+    "pointing": "Pointing: rows whose map is greatest at an object of the class.",
+    "iou": "IoU: of the region that the map is above its threshold in, with the mask of the class.",
+}
+THRESHOLDS = "each half of the images is judged at the share of a map's maximum that suits the other half best."
+BLIND_WORDS = "centre and whole see no image: the set gives so much away."
 LEGEND = (
-    "GT-known error: rows (an image and a class on it) whose box has an IoU below 0.5 with every object of the class.",
-    "top-1 error: images whose class is not seen, or seen and its box wrong; an image counts once.",
-    "pointing: rows whose map is greatest at an object. mask IoU: of the map's region with the class's mask.",
-    "at: share of the map's maximum that makes boxes; each half of the images is judged at the other half's choice.",
-    "In brackets: 95 % intervals over images, by bootstrap. centre and whole see no image: the set gives so much away.",
+    *LOCATED.values(),
+    f"At: {THRESHOLDS}",
+    f"In brackets: 95 % intervals over images, by bootstrap. {BLIND_WORDS}",
 )
 _BESIDE = "Differences are row by row, this less the other; of errors less is better, of pointing and IoU more."
-_GATES = "open: share of a layer's active units whose gate is open, mean over rows. shared: IoU with the other's gates."
+_GATES = "Open: share of a layer's active units whose gate is open, mean over rows. shared: IoU with the other's gates."
 
 
 def methods_of(metrics: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:

@@ -17,6 +17,7 @@ _UNITS: Mapping[str, str] = {
 IN = "/"  # between the column that a measure stands in and its name
 _SHARES = ("sparsity", "network_sparsity", "accuracy", "miou", "iou", "pixel_accuracy", "gt_error", "pointing")
 _PRECISION = re.compile(r"(ap|ar)(\d*|_\w+)")
+_SPELLED = {"miou": "mIoU", "iou": "IoU", "gt_error": "GT-known error"}
 _TOP = re.compile(r"top(\d+)((?:_\w+)?)")
 _COUNTS = ("n", "correct", "kept", "prunable", "parameters", "dropped")
 
@@ -119,8 +120,8 @@ def _words(name: str) -> str:
         return " ".join(words)
     if match := _TOP.fullmatch(last):
         return f"top-{match[1]}" + match[2].replace("_", " ")
-    if last == "miou":
-        return "mIoU"
+    if last in _SPELLED:
+        return _SPELLED[last]
     if last.startswith("psnr"):
         return "PSNR" + last[4:].replace("_", " ")
     return last.replace("_", " ")

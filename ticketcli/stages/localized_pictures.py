@@ -53,6 +53,7 @@ def localized_sheets(
     some = config.model_copy(update={"methods": tuple(shown)})
     judged = [[judged_by(rows, number, method, config) for number in range(len(networks))] for method in shown]
     side = cell_side(1 + len(shown) * len(networks))
+    names, heading = short_names([ref for ref, _ in networks])
     drawn = []
     with evaluating(*(network for _, network in networks)):
         lookers = lookers_of([network for _, network in networks], some)
@@ -65,8 +66,7 @@ def localized_sheets(
             for method, each in zip(shown, judged, strict=True):
                 for seen, one in zip(looked, each, strict=True):
                     cells.append(_cell(pixels, seen.maps[method][0], row, float(one.at["box"][place]), side))
-            drawn.append(SheetRow(_name(wanted, rows[place]), tuple(cells)))
-    names, heading = short_names([ref for ref, _ in networks])
+            drawn.append(SheetRow(_name(wanted, rows[place], names), tuple(cells)))
     titles = ["image", *(f"{method}, {name}" if len(names) > 1 else method for method in shown for name in names)]
     heading = heading or ", ".join(names)
     files = {}
@@ -97,8 +97,10 @@ def _pixels(image: Tensor, normalization: Normalization) -> Tensor:
     return white.to(torch.uint8).permute(1, 2, 0).cpu()
 
 
-def _name(wanted: Sought, found: Found) -> str:
+def _name(wanted: Sought, found: Found, networks: Sequence[str]) -> str:
+    """The image, the class, and which of the networks take the image for one of it."""
     picture = wanted.picture(found.image)
-    taken = "taken for it" if found.taken[0] else "taken for another class"
+    by = [name for name, taken in zip(networks, found.taken, strict=True) if taken]
+    taken = f"taken for it by {' and '.join(by)}" if by else "taken for another class"
     name = f"image {picture.id}" + (f" ({picture.file_name})" if picture.file_name else "")
     return f"{name}: {wanted.class_names[found.label]}, {taken}"

@@ -2,27 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from ticketcli.figures.chart import Chart, Curve, Point
+from ticketcli.figures.chart import Chart, Curve, Level, Point
 from ticketcli.figures.figure import Figure
 from ticketcli.figures.scales import Axis
-from ticketcli.recipe.tables import TableConfig
+from ticketcli.recipe.recipe import RecipeStep
 from ticketcli.report.grid import Grid
-from ticketcli.report.localization import LEGEND, MEASURES, beside_grid, gates_grid, interval_of, methods_of
+from ticketcli.report.intervals import summarize
+from ticketcli.report.localization import (
+    BLIND,
+    BLIND_WORDS,
+    LOCATED,
+    MEASURES,
+    THRESHOLDS,
+    beside_grid,
+    gates_grid,
+    interval_of,
+    methods_of,
+)
 from ticketcli.report.measures import Measure
 from ticketcli.report.page.pictures import LOCALIZED, drawn_pictures
 from ticketcli.report.page.results import tick
 from ticketcli.report.page.section import Block, Drawn, Names, Section, Shown, Words
 from ticketcli.report.page.subject import Subject, counted
-from ticketcli.report.rows import Row
-from ticketcli.report.tables import Table, make_table
 
 _TITLE = "Where networks look"
-_MOST = 12  # evaluations whose differences and gates are shown one by one
+_ERROR = "gt_error"
+_MOST_GATES = 8  # tables of gates
+_NOT_DRAWN = ("fsp-unguarded",)  # as good as fsp; the table has both
 _OVER = "95 %: Student's t over the replicates; of one replicate over its images, by bootstrap"
+_BESIDE = ("Points, row by row on the same images; 95 % intervals over images, by bootstrap. "
+           "Of errors less is better, of pointing and IoU more.")  # fmt: skip
+_GATES = ("Open: the share of a layer's active units whose gate is open, mean over the rows. "
+          "Shared: the IoU of the open gates with the other network's, on the same images.")  # fmt: skip
+Metrics = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A network and its replicates.
+
+    Attributes:
+        name: in words.
+        look: its place, which decides how it looks.
+        seen: reference of a replicate -> what was measured of it.
+    """
+
+    name: str
+    look: int
+    is_control: bool
+    seen: dict[str, Metrics] = field(default_factory=dict)
+
+    def point(self, method: str, name: str, x: float = 0.0) -> Point | None:
+        """The mean over replicates with its interval; of one replicate, that over images."""
+        found = [methods_of(one)[method] for one in self.seen.values()]
+        values = [one[name] for one in found if one.get(name) is not None]
+        if not values:
+            return None
+        told = summarize(values)
+        assert told.mean is not None
+        ends = (interval_of(found[0], name) or (None, None)) if told.n == 1 else (told.low, told.high)
+        low, high = (None if end is None else min(1.0, max(0.0, end)) for end in ends)
+        interval = f" ({low:.1%} to {high:.1%})" if low is not None and high is not None else ""
+        words = f"{self.name}, {method}: {told.mean:.1%}{interval}, n = {told.n}"
+        return Point(x, told.mean, low, high, tuple(values) if told.n > 1 else (), words)
 
 
 @dataclass(frozen=True)
@@ -32,12 +78,19 @@ class _Images:
     Attributes:
         name: of the images.
         methods: in the order of the settings.
+        networks: by what they are, less their replicates.
         steps: evaluation -> its metrics.
     """
 
     name: str
     methods: tuple[str, ...]
-    steps: dict[str, Mapping[str, Any]]
+    networks: dict[object, _Network] = field(default_factory=dict)
+    steps: dict[str, Metrics] = field(default_factory=dict)
+
+    @property
+    def n_rows(self) -> int:
+        """An image and a class on it each."""
+        return int(next(iter(self.steps.values()))["localization_of"]["rows"])
 
 
 def localization(subject: Subject, names: Names) -> Section | None:
@@ -58,108 +111,107 @@ def _measured(subject: Subject) -> list[_Images]:
             methods = tuple(methods_of(unit.metrics))
             if methods:
                 name = _name(unit.metrics)
-                found.setdefault((name, methods), _Images(name, methods, {})).steps[step.name] = unit.metrics
+                images = found.setdefault((name, methods), _Images(name, methods))
+                images.steps[step.name] = unit.metrics
+                _add(subject, images, step, unit.metrics)
     return list(found.values())
 
 
-def _name(metrics: Mapping[str, Any]) -> str:
+def _add(subject: Subject, images: _Images, step: RecipeStep, metrics: Metrics) -> None:
+    """Count what a step measured as a replicate of its network, once, however many steps have measured it."""
+    ref = step.refs["of"]
+    maker = subject.recipe[ref.step] if ref.step else None
+    key = (subject.key(maker) if maker is not None else str(ref), ref.output)
+    if key not in images.networks:
+        behind = subject.pruning_behind(step)
+        arm = subject.arm(behind[0]) if behind else None
+        plain = "/".join(filter(None, (maker.group, ref.output))) if maker is not None else str(ref)
+        others = [str(label) for name, label in maker.variables.items() if name not in subject.over] if maker else []
+        name = ", ".join([subject.labels.get(plain, plain), *(subject.labels.get(one, one) for one in others)])
+        looks = {network.look for network in images.networks.values()}
+        look = arm.number if arm is not None else len(subject.arms)
+        look = look if look not in looks else max(looks | {len(subject.arms)}) + 1
+        images.networks[key] = _Network(name, look, arm is not None and arm.is_control)
+    images.networks[key].seen.setdefault(metrics["of"], metrics)
+
+
+def _name(metrics: Metrics) -> str:
     """``46 images of coco:coco-mini (test, 64 pixels)``, with what else says how they were looked at."""
-    of = metrics["localization_of"]
-    given = {key: value for key, value in of["data"].items() if key not in ("name", "part", "side", "methods", "names")}
-    said = ", ".join(filter(None, [of["data"].get("part", "test"), f"{of['side']} pixels",
-                                   *(f"{key}: {value}" for key, value in sorted(given.items()))]))  # fmt: skip
+    of, told = metrics["localization_of"], ("name", "part", "side", "count", "methods", "names")
+    given = {key: value for key, value in of["data"].items() if key not in told}
+    words = [f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
+             for key, value in sorted(given.items())]  # fmt: skip
+    said = ", ".join([of["data"].get("part", "test"), f"{of['side']} pixels", *words])
     return f"{of['images']:,} images of {of['data']['name']} ({said})"
 
 
 def _blocks(subject: Subject, images: _Images, names: Names) -> Iterator[Block]:
-    table = _table(subject, images)
-    rows = [row for row in table.rows if any(one.real in images.steps for one in row.measured)]
-    n_rows = next(iter(images.steps.values()))["localization_of"]["rows"]
-    yield Words(f"On {images.name}: {n_rows:,} rows, each an image and a class on it that the networks know.")
-    yield Drawn(_figure(subject, images, table, rows, names))
-    yield Shown(f"Each network and method, on {images.name}", _grid(images, table, rows), (*LEGEND, _OVER + "."))
-    for step, metrics in list(images.steps.items())[:_MOST]:
+    yield Words(f"On {images.name}: {images.n_rows:,} rows, each an image and a class on it that the networks know.")
+    yield from _figure(subject, images, names)
+    n = counted([len(network.seen) for network in images.networks.values()])
+    notes = (
+        *LOCATED.values(),
+        f"Boxes and regions: {THRESHOLDS}",
+        f"Replicates of a network: {n}. {_OVER}.",
+        BLIND_WORDS,
+    )
+    yield Shown(f"Each method and network, in per cent, on {images.name}", _grid(images), notes)
+    n_gates = 0
+    for step, metrics in images.steps.items():
+        of = metrics["localization_of"]
         if (beside := beside_grid(metrics)).rows:
-            of = metrics["localization_of"]
-            told = ("Points, row by row on the same images; 95 % intervals over images, by bootstrap. Of errors less "
-                    "is better, of pointing and IoU more.",)  # fmt: skip
-            caption = f"{metrics['of']} less {of['beside']}, on {images.name}"
-            yield Shown(caption, beside, told)
-        if (gates := gates_grid(metrics)).rows:
-            told = ("Open: the share of a layer's active units whose gate is open, mean over the rows. Shared: the IoU "
-                    "of the open gates with the other network's, on the same images.",)  # fmt: skip
-            yield Shown(f"Gates of {metrics['of']}, layer by layer ({step})", gates, told, is_folded=True)
+            yield Shown(f"{metrics['of']} less {of['beside']}, on {images.name}", beside, (_BESIDE,))
+        gates = gates_grid(metrics)
+        is_first = any(next(iter(network.seen.values())) is metrics for network in images.networks.values())
+        if gates.rows and n_gates < _MOST_GATES and (is_first or beside.rows):
+            n_gates += 1
+            yield Shown(f"Gates of {metrics['of']}, layer by layer ({step})", gates, (_GATES,), is_folded=True)
 
 
-def _table(subject: Subject, images: _Images) -> Table:
-    groups = dict.fromkeys(subject.recipe[name].group for name in images.steps)
-    variables = {name for group in groups for step in subject.recipe.instances[group] for name in step.variables}
-    metric = tuple(f"localization.{method}.{name}" for method in images.methods for name in MEASURES)
-    over = tuple(sorted(variables & subject.over))
-    config = TableConfig(table=tuple(groups), over=over, metric=metric, labels=subject.labels)
-    return make_table("", config, subject.recipe, subject.found)
-
-
-def _grid(images: _Images, table: Table, rows: Sequence[Row]) -> Grid:
+def _grid(images: _Images) -> Grid:
     """A row for each method and network, those of a method together, so that networks stand under each other."""
     lines = []
     for method in images.methods:
-        for row in rows:
-            n = max((len(row.values(f"localization.{method}.{name}")) for name in MEASURES), default=0)
-            if n:
-                told = [_cell(images, row, method, name) for name in MEASURES]
-                lines.append((method, table.title(row), str(n), *told))
-    return Grid(("method", "network", "n", *MEASURES.values()), tuple(lines), 2).without_empty()
+        networks = list(images.networks.values())
+        if method in BLIND:  # of which all networks make the same, but for their top-1
+            networks = networks[:1]
+        for network in networks:
+            points = [network.point(method, name) for name in MEASURES]
+            cells = ["" if one is None else _cell(one) for one in points]
+            lines.append((method, "any" if method in BLIND else network.name, *cells))
+    return Grid(("method", "network", *MEASURES.values()), tuple(lines), 2).without_empty()
 
 
-def _cell(images: _Images, row: Row, method: str, name: str) -> str:
-    found = _point(images, row, method, name, 0)
-    if found is None:
-        return ""
-    text = f"{found.y:.1%}"
-    return text if found.low is None or found.high is None else f"{text} ({found.low:.1%} to {found.high:.1%})"
+def _cell(point: Point) -> str:
+    text = f"{100 * point.y:.1f}"
+    if point.low is None or point.high is None:
+        return text
+    return f"{text} ({100 * point.low:.1f} to {100 * point.high:.1f})"
 
 
-def _point(images: _Images, row: Row, method: str, name: str, x: float) -> Point | None:
-    """The mean over replicates with its interval; of one replicate, that over images."""
-    values = row.values(f"localization.{method}.{name}")
-    if not values:
-        return None
-    found = row.summary(f"localization.{method}.{name}")
-    assert found.mean is not None
-    low, high = found.low, found.high
-    if found.n == 1:
-        real = next(one.real for one in row.measured if one.real in images.steps)
-        low, high = interval_of(methods_of(images.steps[real])[method], name) or (None, None)
-    low, high = (None if end is None else min(1.0, max(0.0, end)) for end in (low, high))
-    words = f"{method}: {found.mean:.1%}" + ("" if low is None else f" ({low:.1%} to {high:.1%})") + f", n = {found.n}"
-    return Point(x, found.mean, low, high, tuple(values) if found.n > 1 else (), words)
-
-
-def _figure(subject: Subject, images: _Images, table: Table, rows: Sequence[Row], names: Names) -> Figure:
-    methods, measure = images.methods, Measure("gt_error", "")
+def _figure(subject: Subject, images: _Images, names: Names) -> Iterator[Block]:
+    methods = [method for method in images.methods if method not in (*BLIND, *_NOT_DRAWN)]
+    if not methods:
+        return
     curves = []
-    for look, row in enumerate(rows):
-        behind = subject.pruning_behind(subject.recipe[row.measured[0].step])
-        arm = subject.arm(behind[0]) if behind else None
-        points = [_point(images, row, method, "gt_error", x) for x, method in enumerate(methods, 1)]
+    for network in images.networks.values():
+        points = [network.point(method, _ERROR, x) for x, method in enumerate(methods, 1)]
         there = tuple(point for point in points if point is not None)
-        number = len(subject.arms) + look if arm is None else arm.number
-        control = arm is not None and arm.is_control
-        curves.append(Curve(table.title(row), there, number, is_control=control, is_joined=False))
-    ticks = tuple(float(x) for x in range(1, len(methods) + 1))
+        curves.append(Curve(network.name, there, network.look, is_control=network.is_control, is_joined=False))
+    levels = []
+    for method in BLIND[:1] if BLIND[0] in images.methods else ():
+        level = next(iter(images.networks.values())).point(method, _ERROR)
+        levels += [Level(f"{method}, which sees no image", level.y)] if level is not None else []
+    ticks, measure = tuple(float(x) for x in range(1, len(methods) + 1)), Measure(_ERROR, "")
     chart = Chart(
         Axis("method", lambda x: methods[round(x) - 1], ticks=ticks),
-        Axis("GT-known error", lambda y: tick(measure, y)),
-        tuple(curve for curve in curves if curve.points),
+        Axis("GT-known error, %", lambda y: tick(measure, y)), tuple(curves), tuple(levels),
     )  # fmt: skip
-    told = f"Rows whose box is wrong, on {images.name}; lower is better. centre and whole see no image."
-    cells = tuple(
-        (curve.name, methods[round(point.x) - 1], point.words.partition(": ")[2])
-        for curve in curves for point in curve.points
-    )  # fmt: skip
-    facts = subject.facts(counted([len(row.measured) for row in rows]), _OVER)
-    return Figure(
+    told = f"The share of rows whose box is wrong, on {images.name}; lower is better."
+    told += " The level is the best box that can be said without looking." if levels else ""
+    cells = tuple((curve.name, methods[round(point.x) - 1], _cell(point)) for curve in curves for point in curve.points)
+    facts = subject.facts(counted([len(network.seen) for network in images.networks.values()]), _OVER)
+    yield Drawn(Figure(
         names.take("localization", "gt-error"), f"GT-known localisation error: {images.name}", told, facts, chart, told,
-        ("network", "method", "GT-known error"), cells,
-    )  # fmt: skip
+        ("network", "method", "GT-known error, %"), cells,
+    ))  # fmt: skip
