@@ -13,10 +13,8 @@ from torch import Tensor
 
 from ticketcli.errors import CorruptError, MismatchError
 from ticketcli.naming import GATES
-from ticketcli.store.codec import read_mask, write_mask
+from ticketcli.store.codec import GATES_KIND, read_mask, write_mask
 from ticketcli.store.mask import Mask
-
-KIND = "gates"
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def write_gates(
             raise MismatchError(what, where=str(path))
     arrays = {name: np.ascontiguousarray(one.detach().cpu().numpy()) for name, one in gates.items()}
     said = {"images": list(images), "targets": list(targets), "order": list(gates), "about": dict(about)}
-    write_mask(path, Mask(arrays), said, kind=KIND)
+    write_mask(path, Mask(arrays), said, kind=GATES_KIND)
 
 
 def read_gates(path: Path) -> SavedGates:
@@ -69,7 +67,7 @@ def read_gates(path: Path) -> SavedGates:
         InputMissing: no such file.
         CorruptError: truncated, damaged, no gates, or counts, images or targets that do not fit together.
     """
-    bits, said = read_mask(path, kind=KIND)
+    bits, said = read_mask(path, kind=GATES_KIND)
     if set(said) != {"images", "targets", "order", "about"} or not isinstance(said["about"], dict):
         raise CorruptError("the gates' metadata has other keys than it should", where=str(path))
     lists = {key: said[key] for key in ("images", "targets", "order")}

@@ -19,7 +19,8 @@ from ticketcli.store.mask import Mask
 from ticketcli.store.tensorfile import METADATA_KEY, check_bytes, read_header, write_tensors
 
 KIND = "mask"
-_WORDS = {KIND: ("a mask", MASK, "living weights"), "gates": ("gates", GATES, "open gates")}
+GATES_KIND = "gates"  # see `explain/gate_file.py`
+_WORDS = {KIND: ("a mask", MASK, "living weights"), GATES_KIND: ("gates", GATES, "open gates")}
 
 
 def pack(mask: Mask) -> dict[str, NDArray[np.uint8]]:
