@@ -129,7 +129,7 @@ def test_tables_can_have_its_measures(run, tmp_path):
     copy = shutil.copytree(run.root, tmp_path / "run")
     result = ticket("run", tmp_path / "r.yaml", "--run", copy)
     assert result.code == 0, result
-    assert "gt error" in result.out
+    assert "GT-known error" in result.out
     assert "top-1 error" in result.out
     assert "%" in result.out
 

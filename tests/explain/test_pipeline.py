@@ -18,7 +18,11 @@ def middle(arch, side):
     found = network.search(images(1, side).float(), classes(1), mode="fr", max_sweeps=1)
     traced = network.traced
     chosen = middle_of(traced, traced.output, found.gates)
-    return chosen, [name for name in network.names if name in chosen.upper], ends_of_resolutions(traced, traced.output, found.gates)
+    return (
+        chosen,
+        [name for name in network.names if name in chosen.upper],
+        ends_of_resolutions(traced, traced.output, found.gates),
+    )
 
 
 def test_the_middle_of_vgg_is_the_authors():
@@ -150,4 +154,6 @@ def test_activations_are_what_gates_let_through():
     with pytest.raises(UsageError, match="no gate 'features.99'"):
         network.activations(x, classes(2), found.gates, ["features.99"])
     with pytest.raises(UsageError, match="no maps"):
-        GatedNetwork(mlp(0)).activations(images(2, 2), classes(2), {name: torch.ones(2, 1) > 0 for name in ("2", "4", "6")})
+        GatedNetwork(mlp(0)).activations(
+            images(2, 2), classes(2), {name: torch.ones(2, 1) > 0 for name in ("2", "4", "6")}
+        )

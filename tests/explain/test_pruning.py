@@ -62,7 +62,9 @@ def test_a_sweep_moves_every_layer_by_the_gradients_of_the_same_forward():
     swept = sweep_until_still(network.traced, x, score, Rules("fsp", 1, guard="none"))
     values, hooks = {}, []
     for name in ("1", "3", "5"):
-        hooks.append(net.get_submodule(name).register_forward_hook(lambda _p, _g, out, name=name: values.update({name: out})))
+        hooks.append(
+            net.get_submodule(name).register_forward_hook(lambda _p, _g, out, name=name: values.update({name: out}))
+        )
     total = net(x).gather(1, classes(2).classes[:, None]).sum()
     for name, slope in zip(values, torch.autograd.grad(total, list(values.values())), strict=True):
         assert torch.equal(swept.gates[str(int(name) + 1)], slope > 0)

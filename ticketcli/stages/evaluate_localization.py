@@ -40,6 +40,7 @@ from ticketcli.tensors.modes import evaluating
 from ticketcli.tensors.turns import in_turns
 from ticketcli.training.yields import Loaded, Yield
 
+LOOKING = "looking for objects"  # what pauses between batches are called
 Shares = dict[str, float]
 
 
@@ -84,7 +85,7 @@ def measure_localization(
         for first, part in wanted.numbered():
             batches = wanted.batches(part, min(job.config.batch, AT_ONCE), job.device)
             look = partial(_look, lookers, wanted, first, thresholds, config.tolerance)
-            for found in (yield from in_turns(batches, look, "looking for objects")):
+            for found in (yield from in_turns(batches, look, LOOKING)):
                 rows += found
     return sorted(rows, key=lambda row: (row.image, row.label))
 
