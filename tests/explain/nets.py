@@ -89,7 +89,7 @@ class Gradual(nn.Module):
 
 
 def counter_example():
-    """x = (1, 1); S = relu(a) - 10 relu(b), (a, b) = W1 (z x): the published FSP goes from 4.5 to 0, and FR to 5."""
+    """X = (1, 1); S = relu(a) - 10 relu(b), (a, b) = W1 (z x): the published FSP goes from 4.5 to 0, and FR to 5."""
     first, second, last = nn.Linear(2, 2), nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False)
     net = nn.Sequential(nn.Flatten(), first, nn.ReLU(), second, nn.ReLU(), last).double().eval()
     with torch.no_grad():

@@ -50,7 +50,9 @@ def test_a_sweep_is_one_forward_and_one_backward_of_the_whole_batch(monkeypatch)
     """And a last of each, with the gates that were found."""
     counted = {"forward": 0, "back": 0}
     forward, back = sweeps.forward, sweeps.Pass.back
-    monkeypatch.setattr(sweeps, "forward", lambda *given: counted.update(forward=counted["forward"] + 1) or forward(*given))
+    monkeypatch.setattr(
+        sweeps, "forward", lambda *given: counted.update(forward=counted["forward"] + 1) or forward(*given)
+    )
     monkeypatch.setattr(sweeps.Pass, "back", lambda *given: counted.update(back=counted["back"] + 1) or back(*given))
     found = GatedNetwork(resnet(0)).search(images(4, 16), classes(4), mode="fr", max_sweeps=3, tolerance=0.0)
     n = found.scores.shape[1] - 1

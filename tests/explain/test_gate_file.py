@@ -35,7 +35,9 @@ def test_gates_come_back_to_the_bit_with_their_images_targets_and_order(path):
     saved = read_gates(path)
     assert list(saved.gates) == list(gates)
     assert list(saved.gates) != sorted(gates)
-    assert all(torch.equal(saved.gates[name], one) and saved.gates[name].dtype == torch.bool for name, one in gates.items())
+    assert all(
+        torch.equal(saved.gates[name], one) and saved.gates[name].dtype == torch.bool for name, one in gates.items()
+    )
     assert saved.images == ("0.png", "1.png", "2.png")
     assert saved.targets == ("top1",) * 3
     assert saved.about == {"mode": "fr", "digest": "0" * 64}
@@ -93,4 +95,6 @@ def test_inspect_counts_what_is_open(path):
     as_json = json.loads(ticket("inspect", path, "--json").out)
     assert as_json["kind"] == "gates"
     assert as_json["kept"] == n_open
-    assert {one["name"]: one["kept"] for one in as_json["tensors"]} == {name: int(one.sum()) for name, one in gates.items()}
+    assert {one["name"]: one["kept"] for one in as_json["tensors"]} == {
+        name: int(one.sum()) for name, one in gates.items()
+    }

@@ -86,7 +86,13 @@ def test_two_relus_with_a_sum_that_overwrites_between_them_have_two_gates():
 
 
 def test_gates_are_called_after_the_part_that_calls_and_numbered():
-    assert GatedNetwork(resnet(0)).names[:5] == ("relu", "max_pool2d", "layer1.0.relu", "layer1.0.relu#2", "layer2.0.relu")
+    assert GatedNetwork(resnet(0)).names[:5] == (
+        "relu",
+        "max_pool2d",
+        "layer1.0.relu",
+        "layer1.0.relu#2",
+        "layer2.0.relu",
+    )
     assert GatedNetwork(filled(Ways(WAYS["a module"]), 0)).names == ("act", "act#2")
     assert GatedNetwork(filled(Plain(), 0)).names == (
         "features.1", "features.3", "features.4", "features.6", "features.7", "classifier.1",
@@ -110,7 +116,9 @@ def test_a_pool_of_signed_values_before_a_relu_has_no_gate():
 
 
 def test_a_pool_of_signed_values_that_others_read_is_refused():
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    ).eval()
     with pytest.raises(UsageError, match="signed values") as caught:
         GatedNetwork(net)
     assert "1 of the traced network" in caught.value.where
@@ -151,6 +159,8 @@ def test_maps_that_pass_a_pool_by_module_or_by_function_have_the_same_gates():
         def forward(self, x):
             return self.head(F.relu(self.second(self.pool(F.relu(self.first(x))))).mean((2, 3)))
 
-    one, other = (GatedNetwork(filled(kind(), 0)).search(images(2, 9), classes(2), mode="fr") for kind in (Pooled, ByModule))
+    one, other = (
+        GatedNetwork(filled(kind(), 0)).search(images(2, 9), classes(2), mode="fr") for kind in (Pooled, ByModule)
+    )
     for mine, theirs in zip(one.gates.values(), other.gates.values(), strict=True):
         assert torch.equal(mine, theirs)

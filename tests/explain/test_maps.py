@@ -63,7 +63,11 @@ def test_a_box_holds_a_connected_part_as_large_as_any(height, width, bits, thres
         alive = values >= threshold * values.max()
         parts = flooded(alive)
         largest = max(parts, key=len)
-        boxes = [(min(c for _, c in p), min(r for r, _ in p), max(c for _, c in p) + 1, max(r for r, _ in p) + 1) for p in parts if len(p) == len(largest)]
+        boxes = [
+            (min(c for _, c in p), min(r for r, _ in p), max(c for _, c in p) + 1, max(r for r, _ in p) + 1)
+            for p in parts
+            if len(p) == len(largest)
+        ]
         assert (x0, y0, x1, y1) == boxes[0]
 
 

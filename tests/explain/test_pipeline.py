@@ -18,7 +18,11 @@ def middle(arch, side):
     found = network.search(images(1, side).float(), classes(1), mode="fr", max_sweeps=1)
     traced = network.traced
     chosen = middle_of(traced, traced.output, found.gates)
-    return chosen, [name for name in network.names if name in chosen.upper], ends_of_resolutions(traced, traced.output, found.gates)
+    return (
+        chosen,
+        [name for name in network.names if name in chosen.upper],
+        ends_of_resolutions(traced, traced.output, found.gates),
+    )
 
 
 def test_the_middle_of_vgg_is_the_authors():
@@ -137,7 +141,7 @@ def test_networks_without_maps_and_with_a_signed_state_have_a_middle():
 
 
 def test_a_middle_that_is_no_relu_before_the_target_is_refused():
-    with pytest.raises(UsageError, match="no ReLU 'features.4'"):
+    with pytest.raises(UsageError, match=r"no ReLU 'features\.4'"):
         GatedNetwork(filled(Plain(), 0)).search(images(2, 8), classes(2), mode="fsp-fr", middle="features.4")
 
 
@@ -147,7 +151,9 @@ def test_activations_are_what_gates_let_through():
     found = network.search(x, classes(2), mode="fsp")
     (first,) = network.activations(x, classes(2), found.gates, ["features.1"])
     torch.testing.assert_close(first, net.features[:2](x) * found.gates["features.1"])
-    with pytest.raises(UsageError, match="no gate 'features.99'"):
+    with pytest.raises(UsageError, match=r"no gate 'features\.99'"):
         network.activations(x, classes(2), found.gates, ["features.99"])
     with pytest.raises(UsageError, match="no maps"):
-        GatedNetwork(mlp(0)).activations(images(2, 2), classes(2), {name: torch.ones(2, 1) > 0 for name in ("2", "4", "6")})
+        GatedNetwork(mlp(0)).activations(
+            images(2, 2), classes(2), {name: torch.ones(2, 1) > 0 for name in ("2", "4", "6")}
+        )

@@ -172,7 +172,9 @@ def test_settings_that_make_no_sense_are_refused(settings):
         GatedNetwork(mlp(0)).search(images(2, 2), classes(2), mode="fr", **settings)
 
 
-@pytest.mark.parametrize("x", [torch.zeros(3, 2, 2), torch.zeros(0, 3, 2, 2), torch.zeros(1, 3, 2, 2, dtype=torch.uint8)])
+@pytest.mark.parametrize(
+    "x", [torch.zeros(3, 2, 2), torch.zeros(0, 3, 2, 2), torch.zeros(1, 3, 2, 2, dtype=torch.uint8)]
+)
 def test_what_is_no_batch_of_images_is_refused(x):
     with pytest.raises(UsageError, match="images are floats"):
         GatedNetwork(mlp(0)).search(x, classes(len(x)), mode="fr")

@@ -131,8 +131,14 @@ def test_labels_are_not_needed():
     ("settings", "words"),
     [
         ({"criterion": "feedback"}, "judges whole channels"),
-        ({"granularity": "channel", "criterion": "feedback", "damping": 0.1}, "damping is nothing to criterion feedback"),
-        ({"granularity": "channel", "criterion": "feedback", "knockoff": "deep"}, "knockoff is nothing to criterion feedback"),
+        (
+            {"granularity": "channel", "criterion": "feedback", "damping": 0.1},
+            "damping is nothing to criterion feedback",
+        ),
+        (
+            {"granularity": "channel", "criterion": "feedback", "knockoff": "deep"},
+            "knockoff is nothing to criterion feedback",
+        ),
         ({"granularity": "channel", "criterion": "l1", "calibrate": 10}, "calibrate is nothing to criterion l1"),
     ],
 )
