@@ -80,6 +80,15 @@ def test_a_header_that_attacks_is_refused(path, attack):
     assert refuses(read_gates, path)
 
 
+def test_as_many_open_gates_elsewhere_are_found_by_the_seal(path):
+    write(path, found())
+    whole = path.read_bytes()
+    at = next(k for k in range(len(whole) - 1, 0, -1) if whole[k] not in (0, 255))
+    turned = int.from_bytes([whole[at]]) << 1 | whole[at] >> 7
+    path.write_bytes(whole[:at] + bytes([turned & 255]) + whole[at + 1 :])
+    assert refuses(read_gates, path)
+
+
 def test_every_flip_and_every_cut_is_found(path):
     write(path, found())
     whole = path.read_bytes()

@@ -141,7 +141,7 @@ def test_networks_without_maps_and_with_a_signed_state_have_a_middle():
 
 
 def test_a_middle_that_is_no_relu_before_the_target_is_refused():
-    with pytest.raises(UsageError, match="no ReLU 'features.4'"):
+    with pytest.raises(UsageError, match=r"no ReLU 'features\.4'"):
         GatedNetwork(filled(Plain(), 0)).search(images(2, 8), classes(2), mode="fsp-fr", middle="features.4")
 
 
@@ -151,7 +151,7 @@ def test_activations_are_what_gates_let_through():
     found = network.search(x, classes(2), mode="fsp")
     (first,) = network.activations(x, classes(2), found.gates, ["features.1"])
     torch.testing.assert_close(first, net.features[:2](x) * found.gates["features.1"])
-    with pytest.raises(UsageError, match="no gate 'features.99'"):
+    with pytest.raises(UsageError, match=r"no gate 'features\.99'"):
         network.activations(x, classes(2), found.gates, ["features.99"])
     with pytest.raises(UsageError, match="no maps"):
         GatedNetwork(mlp(0)).activations(

@@ -6,7 +6,7 @@ import torch
 from tests.explain.nets import classes, counter_example, images, mlp, resnet
 from ticketcli.explain.score import score_of
 from ticketcli.explain.search import GatedNetwork
-from ticketcli.explain.sweeps import Rules, sweep_until_still
+from ticketcli.explain.sweeps import Pass, Rules, sweep_until_still
 
 
 def test_the_published_sweep_falls_from_four_and_a_half_to_nothing():
@@ -52,6 +52,33 @@ def test_with_the_guard_no_sweep_lowers_a_score_and_without_some_do():
             falls[guard] += int((found.scores.diff() < 0).sum())
     assert falls["backtrack"] == 0
     assert falls["none"] > 0
+
+
+def by_hand(network, x, score, names):
+    """One guarded sweep of one image: layer by layer in the order of `names`, each kept that lowers nothing."""
+    published = sweep_until_still(network.traced, x, score, Rules("fsp", 1, guard="none")).gates
+    gates = {name: torch.ones_like(one) for name, one in published.items()}
+    best = Pass(network.traced, x, score, gates).scores
+    if Pass(network.traced, x, score, published).scores >= best:
+        return published
+    for name in names:
+        reached = Pass(network.traced, x, score, {**gates, name: published[name]}).scores
+        if reached >= best:
+            gates[name], best = published[name], reached
+    return gates
+
+
+def test_the_guard_takes_layers_from_the_image_on():
+    differ = 0
+    for seed in range(60):
+        network = GatedNetwork(mlp(seed, (6, 6, 6)))
+        for row in images(8, 2, seed).split(1):
+            score = score_of(network.traced, classes(1), 1)
+            found = sweep_until_still(network.traced, row, score, Rules("fsp", 1)).gates
+            first, last = (by_hand(network, row, score, names) for names in (network.names, network.names[::-1]))
+            assert all(torch.equal(one, first[name]) for name, one in found.items())
+            differ += any(not torch.equal(one, last[name]) for name, one in first.items())
+    assert differ > 0
 
 
 def test_a_sweep_moves_every_layer_by_the_gradients_of_the_same_forward():
