@@ -179,7 +179,7 @@ class _Measurements:
         n_images = sum(len(getattr(images, part).labels) for part in parts)
         n_sampled = sum(min(_SAMPLE, len(getattr(images, part).labels)) for part in parts)
         solving = cut.solving * _longer(config, len(images.train.labels))
-        looking = cut.looking * _more_to_look_at(job, self._job(step, config, _SAMPLE)) if cut.looking else 0.0
+        looking = cut.looking * more_to_look_at(job, self._job(step, config, _SAMPLE)) if cut.looking else 0.0
         seconds = cut.setup + looking + n_units * (solving + cut.measuring * n_images / max(1, n_sampled))
         if not isinstance(config, Training) or cut.step is None:
             more = 1 if cut.looking else n_images / max(1, n_sampled)  # pictures of maps are as many as were asked for
@@ -195,7 +195,7 @@ class _Measurements:
         return Cost(seconds + n_steps * cut.step, n_steps, cut.step, disk, saved)
 
 
-def _more_to_look_at(job: Job[Any], sampled: Job[Any]) -> float:
+def more_to_look_at(job: Job[Any], sampled: Job[Any]) -> float:
     """How many times as many images objects are looked for on as on those of the sample."""
     all_of_it, few = (sought(one, one.config.localize, one.inputs["of"].about).parts for one in (job, sampled))
     return sum(len(part.pictures) for part in all_of_it) / sum(len(part.pictures) for part in few)
