@@ -96,7 +96,9 @@ def require_scores(scores: Tensor) -> None:
     """
     if not is_finite(scores):
         raise DivergedError(
-            "a score is not a finite number", where="the network's output", hint="look at the images and the weights"
+            "a score is not a finite number",
+            where="the network's output",
+            hint="look at the images and the weights; scores that only grow too large are finite in float64",
         )
 
 
