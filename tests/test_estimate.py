@@ -1,8 +1,14 @@
 import json
 
 import pytest
+import torch
 
 from tests.cli.command_line import ticket
+from tests.stages.small_job import encoder_input
+from ticketcli.estimate import more_to_look_at
+from ticketcli.recipe.evaluate_config import EvaluateConfig
+from ticketcli.stage import EVALUATE
+from ticketcli.stages.job import Job
 
 
 @pytest.fixture(scope="module")
@@ -15,6 +21,17 @@ def estimated(tiny_recipe, tmp_path_factory):
 
 def test_an_estimate_writes_nothing(estimated):
     assert not estimated[1].exists()
+
+
+def test_looking_for_objects_takes_as_long_as_there_are_images_to_look_at():
+    config = EvaluateConfig.parse({"of": "it", "localize": {"name": "scenes", "classes": [0, 1, 2]}}, where="evaluate")
+    inputs = {"of": encoder_input()}
+    whole, few = (
+        Job(config, inputs, {}, EVALUATE.units(config), None, None, torch.device("cpu"), sample=sample)
+        for sample in (None, 50)
+    )
+    assert more_to_look_at(whole, few) == pytest.approx(200 / 50, rel=0.1)  # some scenes have none of the classes
+    assert more_to_look_at(whole, whole) == 1
 
 
 @pytest.mark.parametrize(

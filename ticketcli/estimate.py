@@ -18,7 +18,7 @@ import torch
 
 from ticketcli.canon import canonical
 from ticketcli.data.images import Splits
-from ticketcli.events import Progress
+from ticketcli.events import Pause, Progress
 from ticketcli.exchange import load_input
 from ticketcli.machine import peak_gpu_memory, peak_memory, pick_device, settled
 from ticketcli.orders import Options
@@ -27,7 +27,9 @@ from ticketcli.recipe.computing import StageConfig
 from ticketcli.recipe.configs import ImportConfig, PretrainConfig, Training
 from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.recipe.transfer_config import TransferConfig
+from ticketcli.stages.evaluate_localization import LOOKING
 from ticketcli.stages.job import Job, data_of, runner_of, splits_of
+from ticketcli.stages.sought import sought
 from ticketcli.store.codec import pack
 from ticketcli.store.run_folder import FOREIGN, adopt
 from ticketcli.training.yields import Loaded, Output, Produced
@@ -93,7 +95,8 @@ def estimate(steps: Sequence[Step], options: Options) -> Estimate:
 class _Cut:
     """What a cut step made, its bytes on disk (`files`: of findings and pictures), and the seconds of its parts.
 
-    `measuring` grows with the images that are measured on; `solving`, of a criterion by layer, does not.
+    `measuring` grows with the images that are measured on, `looking` with those that objects are looked for on;
+    `solving`, of a criterion by layer, does not.
     """
 
     outputs: Mapping[str, Loaded]
@@ -103,6 +106,7 @@ class _Cut:
     step: float | None
     measuring: float
     solving: float = 0.0
+    looking: float = 0.0
 
 
 class _Measurements:
@@ -143,11 +147,13 @@ class _Measurements:
         outputs: dict[str, Loaded] = {}
         disk = files = 0
         started = time.perf_counter()
-        times, solved = [started], list[float]()
+        times, solved, measured = [started], list[float](), started
         with closing(runner_of(step.spec)(job)) as events:
             for event in events:
                 if isinstance(event, Progress):  # a step of training, or of a criterion; pauses are of measurements
                     (times if event.batch else solved).append(time.perf_counter())
+                elif isinstance(event, Pause) and event.what != LOOKING:
+                    measured = time.perf_counter()
                 elif isinstance(event, Produced):
                     outputs |= {output.name: _loaded(output, job) for output in event.outputs}
                     disk += sum(map(_bytes, event.outputs))
@@ -155,7 +161,8 @@ class _Measurements:
         ended = time.perf_counter()
         solving = solved[-1] - solved[0] if solved else 0.0
         if len(times) == 1:
-            return _Cut(outputs, disk, files, 0.0, None, ended - started - solving, solving)
+            looking = ended - measured if getattr(job.config, "localize", None) else 0.0
+            return _Cut(outputs, disk, files, 0.0, None, ended - started - solving - looking, solving, looking)
         gaps = [after - before for before, after in pairwise(times[1 + _WARM :])]
         return _Cut(
             outputs, disk, files, times[1] - started, statistics.median(gaps), ended - times[-1] - solving, solving
@@ -172,9 +179,11 @@ class _Measurements:
         n_images = sum(len(getattr(images, part).labels) for part in parts)
         n_sampled = sum(min(_SAMPLE, len(getattr(images, part).labels)) for part in parts)
         solving = cut.solving * _longer(config, len(images.train.labels))
-        seconds = cut.setup + n_units * (solving + cut.measuring * n_images / max(1, n_sampled))
+        looking = cut.looking * more_to_look_at(job, self._job(step, config, _SAMPLE)) if cut.looking else 0.0
+        seconds = cut.setup + looking + n_units * (solving + cut.measuring * n_images / max(1, n_sampled))
         if not isinstance(config, Training) or cut.step is None:
-            return Cost(seconds, disk=cut.disk + cut.files * n_images // max(1, n_sampled))
+            more = 1 if cut.looking else n_images / max(1, n_sampled)  # pictures of maps are as many as were asked for
+            return Cost(seconds, disk=cut.disk + round(cut.files * more))
         n_train = len(images.train.labels)
         n_steps = sum(length.iterations(max(1, n_train // min(config.batch, n_train))) for length in _lengths(step))
         weights = max(map(_weights, cut.outputs.values()))
@@ -184,6 +193,12 @@ class _Measurements:
         if isinstance(config, PruneConfig) and not config.goes_on and any(unit.series is None for unit in step.todo):
             disk += weights  # rewound rounds cost their masks, the healed ticket has weights of its own
         return Cost(seconds + n_steps * cut.step, n_steps, cut.step, disk, saved)
+
+
+def more_to_look_at(job: Job[Any], sampled: Job[Any]) -> float:
+    """How many times as many images objects are looked for on as on those of the sample."""
+    all_of_it, few = (sought(one, one.config.localize, one.inputs["of"].about).parts for one in (job, sampled))
+    return sum(len(part.pictures) for part in all_of_it) / sum(len(part.pictures) for part in few)
 
 
 def _cut_short(config: StageConfig) -> StageConfig:

@@ -184,14 +184,22 @@ def why_stale(step: Step, manifest: Manifest) -> str:
     ignored = {*step.recipe.refs, *step.recipe.config.without_result()}
     changed = [key for key in differences(manifest.config, now) if key not in ignored]
     if changed:
-        key = changed[0]
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        return f"{key} was {manifest.config.get(key)}, now {now.get(key)}{more}"
+        return _changed(changed[0], manifest.config.get(changed[0]), now.get(changed[0])) + more
     recorded = manifest.inputs.get("identities", {})
     for role, bound in step.inputs.items():
         if not bound.series and recorded.get(role) != bound.artifact.identity:
             return f"its {role} ({bound.ref}) has changed"
     return "its inputs have changed"
+
+
+def _changed(key: str, was: object, now: object) -> str:
+    """``lr was 0.1, now 0.2``; of a setting that has settings of its own the first of these that differs."""
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        inner = next((name for name in now if was.get(name) != now[name]), "")
+        if inner:
+            return _changed(f"{key}.{inner}", was.get(inner), now[inner])
+    return f"{key} was {was}, now {now}"
 
 
 def _first_lost(outputs: tuple[Artifact, ...], folder: Path) -> str:

@@ -13,12 +13,12 @@ from typing import Any
 from ticketcli.recipe.computing import StageConfig
 from ticketcli.recipe.configs import (
     CompactConfig,
-    EvaluateConfig,
     ImportConfig,
     PretrainConfig,
     RewindConfig,
     TrainDecoderConfig,
 )
+from ticketcli.recipe.evaluate_config import EvaluateConfig
 from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.recipe.transfer_config import TransferConfig
 

@@ -43,7 +43,7 @@ def test_flags_and_their_words_are_offered(offers):
     assert {"--rounds", "--rewind", "--resume"} <= set(offers("ticket prune --r"))
     assert offers("ticket prune --criterion ") == [
         "magnitude", "random", "lobs", "lobs_refit", "obc", "sparsegpt", "wanda", "obd", "apoz",
-        "l1", "l2", "bn_scale", "scop",
+        "l1", "l2", "bn_scale", "scop", "feedback",
     ]  # fmt: skip
     assert offers("ticket prune --first-finetune ") == ["true", "false"]
     assert offers("ticket pretrain --resume m") == ["must"]

@@ -39,11 +39,14 @@ steps:
             recalibrate_bn: 8, samples: 8, proposals: 32, data: {name: scenes, images: 12}}
   worth: {stage: evaluate, of: ours/healed, decoder: dec, recalibrate_bn: 8, features: true, probe_images: 8}
   found: {stage: evaluate, of: objects}
+  looks: {stage: evaluate, of: dense, beside: back, batch: 2, localize: {name: "scenes:folder:pets", count: 5,
+          methods: [fr, gradcam, centre]}}
 """
 # step -> its first poll in a training, and how many steps an epoch and that training have; () where nothing is trained
 TRAININGS = {
     "dense": (0, 4, 8), "dec": (0, 4, 8), "ours": (0, 4, 8), "imp": (0, 4, 8), "gmp": (0, 4, 20),
     "surgeon": (0, 4, 8), "back": (), "classes": (0, 5, 10), "pixels": (0, 3, 6), "objects": (1, 3, 6), "worth": (), "found": (),
+    "looks": (),
 }  # fmt: skip
 MEASUREMENTS = 4  # of a round, in a batch each
 

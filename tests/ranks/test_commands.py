@@ -40,6 +40,8 @@ STEPS = f"""
   pixels: {{stage: transfer, ticket: both/2, task: semantic, schedule: tiny, batch: 5, epochs: 4it, channels: 8, {SCENES}}}
   worth: {{stage: evaluate, of: dense, decoder: dec, batch: 32}}
   seen: {{stage: evaluate, of: thin, features: true, probe_images: 40, batch: 8}}
+  looks: {{stage: evaluate, of: dense, beside: thin, batch: 2, localize: {{name: scenes, classes: 0-2, count: 7,
+          methods: [fr, gradcam, centre]}}}}
 """
 
 
@@ -103,6 +105,14 @@ def test_features_compared_by_two_have_the_bytes_of_one(straight, made, recipe, 
     assert ticket("run", recipe, "--run", folder, "--only", "seen").code == 0
     one, two = ((root / "seen" / "metrics.json").read_bytes() for root in (folder, straight.root))
     assert b"dense_probe" in one
+    assert one == two
+
+
+def test_two_processes_find_the_objects_that_one_finds(straight, made, recipe, tmp_path):
+    folder = begun(made, tmp_path / "run")
+    assert ticket("run", recipe, "--run", folder, "--only", "looks").code == 0
+    one, two = ((root / "looks" / "metrics.json").read_bytes() for root in (folder, straight.root))
+    assert b'"shared"' in one
     assert one == two
 
 

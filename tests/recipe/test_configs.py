@@ -17,7 +17,7 @@ DEFAULTS = {
     ("rewind", 1): "2347ba4a4f5e3c4c",
     ("compact", 1): "af5739696a818b3f",
     ("transfer", 1): "951327154e62355c",
-    ("evaluate", 1): "bc44447f935c7bb3",
+    ("evaluate", 1): "df9e67991dbb6eac",
 }
 
 

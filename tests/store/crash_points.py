@@ -19,7 +19,7 @@ from safetensors.numpy import save, save_file
 
 from ticketcli.cli.verify import problems_of
 from ticketcli.store import codec
-from ticketcli.store.codec import read_mask, write_mask
+from ticketcli.store.codec import GATES_KIND, read_mask, write_mask
 from ticketcli.store.generations import Generations
 from ticketcli.store.host import is_temporary
 from ticketcli.store.leftovers import state_problem
@@ -149,6 +149,7 @@ def in_python(tensors, path, metadata):
 # ------------------------------------------------------------------ what is saved
 
 STEP = "ours"
+GATES = "images.gates.safetensors"
 
 
 def mask(number: int) -> Mask:
@@ -184,6 +185,7 @@ def begin(run: Run) -> None:
     (folder / "state").mkdir(parents=True)
     write_manifest(folder, manifest({"round-01": unit(folder, 1)}))
     write_mask(folder / "round-02.mask.safetensors", mask(5), {"round": 2})
+    write_mask(folder / GATES, mask(6), {"order": ["w"]}, kind=GATES_KIND)
     for number in (1, 2):
         Generations(folder / "state", "round-02").commit(lambda path, number=number: write_state(path, number))
     run.save_recipe("old", source="r", overrides=[], drops=[])
@@ -201,6 +203,11 @@ def rotate(run: Run) -> None:
     generations = Generations(run.step_folder(STEP) / "state", "round-02")
     generations.own = sorted(generations.newest_first())
     generations.commit(lambda path: write_state(path, 3))
+
+
+def keep_gates(run: Run) -> None:
+    """Gates that were found anew take the place of others."""
+    write_mask(run.step_folder(STEP) / GATES, mask(7), {"order": ["w"]}, kind=GATES_KIND)
 
 
 def finish(run: Run) -> None:
@@ -226,7 +233,9 @@ def save_recipe(run: Run) -> None:
     run.save_recipe("new", source="r", overrides=[], drops=[])
 
 
-SAVES = {action.__name__: action for action in (commit, rotate, finish, retire_units, retire_step, save_recipe)}
+SAVES = {
+    action.__name__: action for action in (commit, rotate, keep_gates, finish, retire_units, retire_step, save_recipe)
+}
 
 
 def check(run: Run, name: str) -> None:
@@ -240,6 +249,8 @@ def check(run: Run, name: str) -> None:
         assert units in ({"round-01"}, {"round-01", "round-02"})
         if "round-02" in units:
             assert read_mask(folder / "round-02.mask.safetensors")[0] == mask(2)
+    if name == "keep_gates":
+        assert read_mask(folder / GATES, kind=GATES_KIND)[0] in (mask(6), mask(7))
     if name == "rotate" or (name == "finish" and "round-02" not in units):
         assert len(good) >= 2, good
     if name.startswith("retire"):

@@ -31,6 +31,7 @@ class ScatteredNorm(_BatchNorm):
     """
 
     places: Tensor
+    is_affine: ClassVar = True  # in eval mode: torch.fx keeps it whole, and gates may stand behind it
 
     def __init__(self, norm: nn.BatchNorm2d, kept: Tensor) -> None:
         super().__init__(len(kept), norm.eps, norm.momentum)

@@ -91,6 +91,29 @@ def scop_scores(model: nn.Module, graph: ChannelGraph, betas: Mapping[str, Tenso
     return found
 
 
+def feedback_scores(graph: ChannelGraph, importance: Mapping[str, Tensor]) -> Scores:
+    """What each channel adds to the logit of an image, on average: I_c, 0 or more; 0 is a channel that adds nothing.
+
+    Args:
+        graph: of the model.
+        importance: BatchNorm -> float [C], logits an image, as `explain.importance` finds it behind that.
+
+    Raises:
+        MismatchError: a layer has none, or another number of channels.
+
+    Source: our extension of feedback; see `explain/importance.py`.
+    """
+    found = {}
+    for group in graph.groups:
+        given = importance.get(group.norm)
+        if given is None or given.shape != (group.channels,):
+            shape = "none" if given is None else tuple(given.shape)
+            what = f"the importance of '{group.conv}' is {shape}, its channels {group.channels}"
+            raise MismatchError(what, where=group.conv)
+        found[group.conv] = given.detach().to("cpu", torch.float64)
+    return found
+
+
 def discovery_threshold(scores: Tensor, rate: float) -> float:
     """The smallest t > 0 with (1 + #{I <= -t}) / max(1, #{I >= t}) <= rate; infinite where there is none.
 

@@ -14,7 +14,7 @@ from ticketcli.cli.completion import outputs
 from ticketcli.cli.target import find_target
 from ticketcli.disk import parse_json, read_regular
 from ticketcli.errors import CorruptError
-from ticketcli.store.codec import KIND, read_mask
+from ticketcli.store.codec import GATES_KIND, KIND, read_mask
 from ticketcli.store.manifest import Artifact, Manifest
 from ticketcli.store.packed import KIND as PACKED
 from ticketcli.store.packed import read_layout
@@ -97,7 +97,7 @@ def _values(path: Path) -> dict[str, Any]:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Kind, size, digest, provenance and tensors of a safetensors file; of a mask, its exact counts by layer."""
+    """Kind, size, digest, provenance and tensors of a safetensors file; of masks and gates, exact counts by layer."""
     header = read_header(path)
     found: dict[str, Any] = {
         "file": str(path),
@@ -106,8 +106,9 @@ def describe(path: Path) -> dict[str, Any]:
         "kind": header.metadata.get("kind", "foreign"),
         "content": content_digest(path, header),
     }
-    if found["kind"] == KIND:
-        mask, about = read_mask(path)
+    if found["kind"] in (KIND, GATES_KIND):
+        mask, about = read_mask(path, kind=found["kind"])
+        about.pop("order", None)
         found |= {"about": about, "sparsity": mask.sparsity, "kept": mask.kept, "total": mask.total}
         found["tensors"] = [
             {"name": name, "shape": list(array.shape), "kept": mask.kept_by_name[name], "of": array.size}

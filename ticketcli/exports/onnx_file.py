@@ -16,7 +16,7 @@ from ticketcli.exports.metadata import properties
 from ticketcli.exports.packing import Written, facts_of
 from ticketcli.exports.quantized import Calibration, measured, quantized
 from ticketcli.exports.subject import Subject, network_to_export
-from ticketcli.recipe.configs import EvaluateConfig
+from ticketcli.recipe.evaluate_config import EvaluateConfig
 from ticketcli.recipe.transfer_config import DETECTORS
 from ticketcli.runtimes.onnx_graph import describe, opset_of, require_onnx, to_onnx
 from ticketcli.runtimes.outputs import Work, logits_of, taps_of

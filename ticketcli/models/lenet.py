@@ -37,6 +37,7 @@ def grey_middle(x: Tensor) -> Tensor:
 
 torch.fx.wrap("grey_middle")  # one node of a traced graph: what it does depends on the images' size
 grey_middle.gain = 3**-0.5  # type: ignore[attr-defined]  # for bounds of errors: by so much its result is shorter, at least
+grey_middle.is_affine = True  # type: ignore[attr-defined]  # for gates
 
 
 class LeNet300(Encoder):

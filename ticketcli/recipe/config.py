@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
@@ -161,6 +161,13 @@ class Config(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
 
+def nested(kind: Any) -> type[BaseModel] | None:
+    """The config type that a field holds, alone, annotated or optional; None where it holds none."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind
+    return next(filter(None, map(nested, get_args(kind))), None)
+
+
 def _translate(cls: type[Config], item: Any, where: str) -> UsageError:
     path = [str(part) for part in item["loc"] if not str(part).startswith(("function-", "tuple[", "literal["))]
     place = ".".join([where, *path])
@@ -168,9 +175,7 @@ def _translate(cls: type[Config], item: Any, where: str) -> UsageError:
     if kind == "extra_forbidden":
         owner: type[BaseModel] = cls
         for part in path[:-1]:
-            inner = owner.model_fields[part].annotation if part in owner.model_fields else None
-            options = [inner, *getattr(inner, "__args__", ())]
-            owner = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), owner)
+            owner = (nested(owner.model_fields[part].annotation) if part in owner.model_fields else None) or owner
         known = [field.alias or name for name, field in owner.model_fields.items()]
         return UsageError(f"unknown key '{path[-1]}'", where=place, hint=did_you_mean(path[-1], known))
     if kind == "missing":

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ticketcli.naming import PACKED
 from ticketcli.recipe.computing import Computing, StageConfig
-from ticketcli.recipe.config import Classes, Config, Duration, Durations, Floats, Names, Reference
+from ticketcli.recipe.config import Classes, Config, Duration, Durations, Floats, Names, Reference, nested
 from ticketcli.units import Duration as _Duration
 
 Augment = Literal["auto", "none", "shift", "crop-flip", "crop-flip-jigsaw", "resized-crop"]
@@ -168,62 +168,13 @@ class CompactConfig(StageConfig):
     check_images: int = Field(64, ge=1, description="so many of them, of the validation part")
 
 
-class EvaluateConfig(StageConfig):
-    """Settings of `ticket evaluate`: measure a dense net, a ticket or a transferred network."""
-
-    of: Annotated[str, Reference(("ticket", "dense", "task"), also=("compact",))] = Field(
-        "", description="what to measure"
-    )
-    beside: Annotated[str, Reference(("task", "dense", "ticket"), also=("compact",))] = Field(
-        "", description="another network of the same images, such as the dense one, for the pictures"
-    )
-    pictures: int = Field(
-        0,
-        ge=0,
-        le=1000,
-        description="draw so many images: of pixel-level tasks what is found, the worst drops from beside first; with "
-        "a decoder what is rebuilt, and the error",
-    )
-    decoder: Annotated[str, Reference(("decoder",))] = Field("", description="also measure the reconstruction with it")
-    data: DataField | None = Field(None, description="image set; the checkpoint's own when absent")
-    split: Literal["validation", "test"] = Field("test", description="which images")
-    batch: int = Field(512, ge=1, description="images in a forward pass; of pixel-level tasks at most 8")
-    recalibrate_bn: int = Field(
-        0,
-        ge=0,
-        description="source images that re-estimate BatchNorm first; for tickets that were not finetuned",
-    )
-    features: bool = Field(
-        False, description="also compare the features of each tap with the dense network's, and probe them linearly"
-    )
-    latency: bool = Field(
-        False,
-        description="also time it beside the dense network: torch as it is and compiled, ONNX Runtime; batches of 1 "
-        "and 16; and tell what it weighs, and where it computes",
-    )
-    dense: Annotated[str, Reference(("dense", "task"))] = Field(
-        "",
-        description="features and latency: what to compare with; absent: the dense checkpoint that the network was "
-        "made from",
-    )
-    probe_images: int = Field(
-        2000, ge=0, description="features: training images that linear probes learn from; 0: no probes"
-    )
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.dense and not (self.features or self.latency):
-            raise ValueError("dense is for features: true and latency: true")
-        return self
-
-
 def flat_fields(config: type[Config]) -> dict[str, Any]:
     """Flag name -> field, nested types spelled with a dot: ``data.classes``."""
     found: dict[str, Any] = {}
     for name, field in config.model_fields.items():
         key = field.alias or name
         found[key] = field
-        if field.annotation in (Data, Data | None, DataField) or "Data" in str(field.annotation):
-            for inner, inner_field in Data.model_fields.items():
-                found[f"{key}.{inner}"] = inner_field
+        inner = nested(field.annotation)
+        if inner is not None:
+            found |= {f"{key}.{name}": inner_field for name, inner_field in inner.model_fields.items()}
     return found

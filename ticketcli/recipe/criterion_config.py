@@ -15,7 +15,7 @@ from ticketcli.recipe.config import Flag, NoResult, Reference
 from ticketcli.recipe.configs import Training
 from ticketcli.units import parse_bytes
 
-CHANNELWISE = ("l1", "l2", "bn_scale", "scop")  # they judge whole channels; random does both
+CHANNELWISE = ("l1", "l2", "bn_scale", "scop", "feedback")  # they judge whole channels; random does both
 CALIBRATED = ("lobs", "lobs_refit", "obc", "sparsegpt", "wanda", "obd", "apoz")  # they look at the layers' inputs
 INVERTING = ("lobs", "lobs_refit", "obc", "sparsegpt")  # they need an inverse, and adjust the weights that stay
 PREDICTING = (*INVERTING, "wanda", "obd")  # they know beforehand what error a removal makes
@@ -56,11 +56,11 @@ class Selecting(Training):
     )
     criterion: Literal[
         "magnitude", "random", "lobs", "lobs_refit", "obc", "sparsegpt", "wanda", "obd", "apoz",
-        "l1", "l2", "bn_scale", "scop",
+        "l1", "l2", "bn_scale", "scop", "feedback",
     ] = Field(
         "magnitude",
         description="which weights fall; lobs to apoz judge by each layer's inputs on source images. Of channels: "
-        "random, l1 or l2 (a filter's norm), bn_scale, scop (against knockoffs)",
+        "random, l1 or l2 (a filter's norm), bn_scale, scop (against knockoffs), feedback (what is added to logits)",
     )  # fmt: skip
     like: Annotated[str, Reference(("ticket",), series=True)] = Field(
         "",
@@ -86,7 +86,9 @@ class Selecting(Training):
         description="adjust the weights that stay; with a rewind as a second output N-compensated, else they go on",
     )
     calibrate: Annotated[int, Flag("calib")] = Field(
-        1024, ge=1, description="source images that the layer-wise criteria, and what knockoffs are fitted to, look at"
+        1024,
+        ge=1,
+        description="source images that the layer-wise criteria and feedback look at, and that knockoffs are fitted to",
     )
     positions: int = Field(
         64, ge=0, description="of each of them, output positions of a convolution that are looked at; 0: all"
@@ -210,7 +212,8 @@ class Selecting(Training):
         if self.is_calibrated and self.schedule == "gmp":
             raise ValueError(f"{self.criterion} looks at images between trainings; schedule lth or one-shot")
         uses: dict[str, tuple[str, ...]] = {
-            "epsilon": PREDICTING, "pattern": PATTERNED, "compensate": INVERTING, "calibrate": (*CALIBRATED, "scop"),
+            "epsilon": PREDICTING, "pattern": PATTERNED, "compensate": INVERTING,
+            "calibrate": (*CALIBRATED, "scop", "feedback"),
             "positions": CALIBRATED, "damping": INVERTING,
         }  # fmt: skip
         for name, criteria in uses.items():

@@ -15,8 +15,10 @@ _UNITS: Mapping[str, str] = {
     "share": " points", "precision": " points", "decibel": " dB", "milliseconds": " ms", "bytes": " bytes",
 }  # fmt: skip
 IN = "/"  # between the column that a measure stands in and its name
-_SHARES = ("sparsity", "network_sparsity", "accuracy", "miou", "iou", "pixel_accuracy")
+_SHARES = ("sparsity", "network_sparsity", "accuracy", "miou", "iou", "pixel_accuracy", "gt_error", "pointing")
 _PRECISION = re.compile(r"(ap|ar)(\d*|_\w+)")
+_SPELLED = {"miou": "mIoU", "iou": "IoU", "gt_error": "GT-known error"}
+_TOP = re.compile(r"top(\d+)((?:_\w+)?)")
 _COUNTS = ("n", "correct", "kept", "prunable", "parameters", "dropped")
 
 
@@ -116,10 +118,10 @@ def _words(name: str) -> str:
     if match := _PRECISION.fullmatch(last):
         words = [*above[-1:], last[:2].upper() + match[2].replace("_", " ")]
         return " ".join(words)
-    if last.startswith("top") and last[3:].isdigit():
-        return f"top-{last[3:]}"
-    if last == "miou":
-        return "mIoU"
+    if match := _TOP.fullmatch(last):
+        return f"top-{match[1]}" + match[2].replace("_", " ")
+    if last in _SPELLED:
+        return _SPELLED[last]
     if last.startswith("psnr"):
         return "PSNR" + last[4:].replace("_", " ")
     return last.replace("_", " ")

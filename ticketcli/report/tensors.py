@@ -8,16 +8,20 @@ from typing import Any
 
 from ticketcli.report.render import table
 
+_SHOWN = 12  # entries of a list
+
 
 def tensors_table(found: Mapping[str, Any]) -> str:
     """The head lines of a file, then a row a tensor; masks and packed tickets show how many weights of each live."""
     lines = [f"{found['file']}: {found['kind']}, {found['size']}, content {found['content'][:16]}"]
     if "kept" in found:
-        lines.append(f"{found['kept']:,} of {found['total']:,} weights live, {found['sparsity']:.2%} sparse")
+        is_gates = found["kind"] == "gates"
+        what, living, sparse = ("gates open", "open", "closed") if is_gates else ("weights live", "living", "sparse")
+        lines.append(f"{found['kept']:,} of {found['total']:,} {what}, {found['sparsity']:.2%} {sparse}")
         if "whole" in found:
             lines.append(f"living weights as {found['values']}; {found['whole']} tensors are stored whole")
             lines += [f"head {head}: {n} tensors" for head, n in found["heads"].items()]
-        columns = ["tensor", "shape", "living", "of", "sparsity"]
+        columns = ["gate" if is_gates else "tensor", "shape", living, "of", "closed" if is_gates else "sparsity"]
         rows = [
             [
                 one["name"],
@@ -28,11 +32,18 @@ def tensors_table(found: Mapping[str, Any]) -> str:
             ]
             for one in found["tensors"]
         ]
-        right = ["living", "of", "sparsity"]
+        right = columns[2:]
     else:
         lines.append(f"{found['total']:,} values in {len(found['tensors'])} tensors")
         columns, right = ["tensor", "shape", "type"], []
         rows = [[one["name"], "x".join(map(str, one["shape"])) or "scalar", one["dtype"]] for one in found["tensors"]]
     for key, value in found["about"].items():
-        lines.append(f"  {key}: {value if isinstance(value, str) else json.dumps(value)}")
+        lines.append(f"  {key}: {value if isinstance(value, str) else _short(value)}")
     return "\n".join([*lines, "", table(columns, rows, right=right)])
+
+
+def _short(value: Any) -> str:
+    """As JSON; of a long list, such as the names of images, the first and how many more."""
+    if isinstance(value, list) and len(value) > _SHOWN:
+        return f"{json.dumps(value[:_SHOWN])} and {len(value) - _SHOWN:,} more"
+    return json.dumps(value)

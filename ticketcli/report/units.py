@@ -7,7 +7,8 @@ from typing import Any
 
 from ticketcli.report.features import features_table
 from ticketcli.report.latency import latency_table
-from ticketcli.report.render import table
+from ticketcli.report.localization import localization_table
+from ticketcli.report.render import table, width
 from ticketcli.store.manifest import FileRecord, Manifest, UnitRecord
 from ticketcli.units import human_bytes, human_seconds
 
@@ -116,8 +117,16 @@ def units_table(manifest: Manifest) -> str:
     notes = [words for column, words in _LEGEND.items() if column in shown]
     note = "\n\n" + "\n".join(notes) if notes else ""
     features = "".join(f"\n\n{text}" for unit in units.values() if (text := features_table(unit.metrics)))
+    located = "".join(f"\n\n{text}" for unit in units.values() if (text := localization_table(unit.metrics, width())))
     timed = "".join(f"\n\n{text}" for unit in units.values() if (text := latency_table(unit.metrics)))
-    return f"{head}\n\n" + table(["unit", *shown, "written", "time"], rows, right=right) + note + features + timed
+    return (
+        f"{head}\n\n"
+        + table(["unit", *shown, "written", "time"], rows, right=right)
+        + note
+        + features
+        + located
+        + timed
+    )
 
 
 def _decibel(value: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ticketcli.report.grid import Grid
+from ticketcli.report.localization import LOCATED
 from ticketcli.report.measures import Measure
 from ticketcli.report.rows import Row
 from ticketcli.report.tables import Comparison, Difference, Table, point_text
@@ -116,6 +117,8 @@ def legend(table: Table, shown: Grid) -> list[str]:
         lines.append("AP: average precision as COCO defines it, times 100; differences are points of it.")
     if any(measure.name.endswith("miou") for measure in table.measures):
         lines.append("mIoU: mean intersection over union of the classes of pixels.")
+    located = {measure.name.rpartition(".")[2] for measure in table.measures if ".localization." in f".{measure.name}"}
+    lines += [words for name, words in LOCATED.items() if name in located]
     if {"sparse", "net"} & set(shown.columns):
         lines.append("Sparse, net: masked share of the prunable weights, and of the whole network.")
     summaries = [row.summary(measure.name) for row in table.rows for measure in table.measures]

@@ -16,12 +16,13 @@ from ticketcli.channels.masks import channels_of, expanded
 from ticketcli.errors import TicketError, UsageError
 from ticketcli.stages.chosen import Chosen, finetuned_state
 from ticketcli.stages.controlling import Controlling
+from ticketcli.stages.crediting import Crediting
 from ticketcli.stages.knockoffs import seed_of
 from ticketcli.stages.pruned_network import PrunedNetwork
 from ticketcli.store.codec import mask_digest
 from ticketcli.tensors.files import load_into
 from ticketcli.tensors.ranks import require_equal, world
-from ticketcli.training.recalibrate import calibration_batches
+from ticketcli.training.recalibrate import CALIBRATION_BATCH, calibration_batches
 from ticketcli.training.yields import State, Yield
 
 Channels = dict[str, Tensor]  # convolution -> bool [C]
@@ -36,7 +37,7 @@ def choose_channels(
         network: finetuned, under its mask.
         number: of the round.
         metrics: what was measured of it so far, to be saved with it.
-        resume: a state that was saved while SCOP's selection was trained.
+        resume: a state that was saved while SCOP's selection was trained, or images were looked at.
 
     Raises:
         UsageError: no channel would fall, or none of a layer would be left.
@@ -72,6 +73,8 @@ def _scores(
         return scored.bn_scales(model, graph), {}
     if config.criterion == "random":
         return scored.random_scores(graph, seed=config.seed), {}
+    if config.criterion == "feedback":
+        return (yield from _credited(network, graph, number, metrics, resume))
     if world() > 1:
         hint = "leave --nproc out; other steps of a recipe may have it"
         raise UsageError("SCOP's selection is trained by one process", where="prune.criterion", hint=hint)
@@ -88,6 +91,21 @@ def _scores(
         learning.close()
     load_into(model, base["model"], where=what)  # nothing moved it; a stage does not have to take that on trust
     return scored.scop_scores(model, graph, controlling.betas), {"selection": controlling.report}
+
+
+def _credited(
+    network: PrunedNetwork, graph: ChannelGraph, number: int, metrics: Mapping[str, Any], resume: State | None
+) -> Generator[Yield, None, tuple[scored.Scores, dict[str, Any]]]:
+    """What each channel adds to the logits, through the gates that feedback finds."""
+    config, base = network.config, finetuned_state(network, metrics)
+    batch = min(CALIBRATION_BATCH, config.batch)  # what goes back takes as much memory as in training
+    images = calibration_batches(network.splits, config.calibrate, network.device, batch=batch)
+    crediting = Crediting(f"round {number}/{config.n_rounds}", network.model, graph, images, base)
+    if resume is not None:
+        crediting.load(resume)
+    yield from crediting.run()
+    load_into(network.model, base["model"], where=crediting.what)  # as below
+    return scored.feedback_scores(graph, crediting.importance), {"feedback": crediting.report}
 
 
 def _left(network: PrunedNetwork, graph: ChannelGraph, found: scored.Scores, before: Channels, number: int) -> Channels:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ticketcli.stages import controlling, solving
+from ticketcli.stages import controlling, crediting, solving
 from ticketcli.stages.pruned_network import PrunedNetwork
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of
@@ -36,4 +36,4 @@ def finetuned_state(network: PrunedNetwork, metrics: Mapping[str, Any]) -> State
 
 def is_choosing(state: State) -> bool:
     """Whether a criterion was at work when the state was saved: the network was finetuned then."""
-    return solving.STATE in state or controlling.STATE in state
+    return any(one.STATE in state for one in (solving, controlling, crediting))

@@ -12,12 +12,16 @@ from ticketcli.metrics.quality import Rebuild, quality
 from ticketcli.models.architectures import masked_parameters
 from ticketcli.models.cost import cost_of, parameters
 from ticketcli.models.encoder import Encoder
-from ticketcli.recipe.configs import Data, EvaluateConfig
+from ticketcli.recipe.configs import Data
+from ticketcli.recipe.evaluate_config import EvaluateConfig
 from ticketcli.stages.evaluate_features import measure_features
 from ticketcli.stages.evaluate_latency import layers, measure_latency, require_alone, weighed
+from ticketcli.stages.evaluate_localization import localization_metrics, measure_localization, require_comparable
 from ticketcli.stages.evaluate_pixels import dense_encoder, evaluate_pixels
 from ticketcli.stages.evaluate_rebuilt import rebuilt_sheets
 from ticketcli.stages.job import Job, data_of, decoder_from, encoder_from, knows, splits_of
+from ticketcli.stages.localized_pictures import localized_sheets
+from ticketcli.stages.sought import Sought, sought
 from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.training.recalibrate import calibration_batches, recalibrate
 from ticketcli.training.yields import Loaded, Output, Produced, Yield
@@ -27,7 +31,7 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     """Measure top-1 accuracy, PSNR with and without hints where a decoder is given, sparsity and parameters.
 
     With a decoder, `pictures` shows what it rebuilds of so many images, and where that errs; of the network `beside`
-    too, where one is named.
+    too, where one is named. With `localize` they show where the networks look, and what was found.
 
     Masked weights are set to +0.0 first. `recalibrate_bn` re-estimates BatchNorm on training images of the same set,
     which a ticket that was not finetuned needs; 0 measures the file as it is. `features` compares the taps with the
@@ -42,18 +46,15 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     if source.about.get("task", "classification") != "classification":
         yield from evaluate_pixels(job)
         return
-    if config.pictures and "decoder" not in job.inputs:
-        hint = "name a decoder, or a network of a pixel-level task"
-        raise UsageError("pictures of a classifier are what a decoder rebuilds", where="evaluate.pictures", hint=hint)
-    if "beside" in job.inputs and not config.pictures:
-        raise UsageError("beside is for pictures", where="evaluate.beside", hint="ask for pictures, or leave it out")
+    _require_sense(job)
     _require_values(source)
     data: Data = data_of(config.data, source.about)
     splits = splits_of(job, data, int(source.about["image_size"]), encoder=source.about)
+    wanted = _sought(job, source)
     model = yield from _network(job, source, splits)
     images = splits.test if config.split == "test" else splits.validation
     labelled = knows(images, source.about)
-    if not len(images.labels) or not (labelled or "decoder" in job.inputs or config.features):
+    if not len(images.labels) or not (labelled or "decoder" in job.inputs or config.features or config.localize):
         lacks = f"no {config.split} images" if not len(images.labels) else "not the classes of this network"
         hint = "split: validation, or another set" if labelled else "name a decoder, to measure its reconstruction"
         raise UsageError(f"the set has {lacks}", where="evaluate.data", hint=hint)
@@ -85,6 +86,9 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
         found |= {"sizes": weighed(source, model, dense), "layers": layers(model, source.mask, side, classifies=True)}
         timed = yield from measure_latency(job, model, dense, side)
     files = (yield from _pictures(job, model, rebuild, images, splits)) if rebuild is not None else {}
+    if wanted is not None:
+        told, sheets = yield from _localized(job, model, splits, wanted)
+        found, files = found | told, files | sheets
     metrics = {**found, **timed, "images": splits.counts()}
     yield Produced("metrics", (Output("metrics", "metrics", "metrics", found, {}, files=files),), metrics)
 
@@ -111,6 +115,49 @@ def _pictures(
         _require_same_images(beside, source)
         networks = {beside.ref: (yield from _network(job, beside, splits)), **networks}
     return rebuilt_sheets(networks, rebuild, images, splits.normalization, job.config.pictures)
+
+
+def _localized(
+    job: Job[EvaluateConfig], model: Encoder, splits: Splits, wanted: Sought
+) -> Generator[Yield, None, tuple[dict[str, Any], dict[str, bytes]]]:
+    """What was measured of finding objects, and sheets of it by file name, if pictures are asked for."""
+    config, source = job.config, job.inputs["of"]
+    assert config.localize is not None
+    networks, other = [(source.ref, model)], _compared(job)
+    if other is not None:
+        networks.append((other.ref, (yield from _network(job, other, splits))))
+    rows = yield from measure_localization(job, [network for _, network in networks], wanted)
+    found = localization_metrics(rows, [ref for ref, _ in networks], config.localize, wanted, config.seed)
+    sheets = {}
+    if config.pictures:
+        sheets = localized_sheets(networks, rows, config.localize, wanted, config.pictures, job.device)
+    return found, sheets
+
+
+def _sought(job: Job[EvaluateConfig], source: Loaded) -> Sought | None:
+    """The images to look for objects on, if there are any: what does not fit is told before anything is measured."""
+    if job.config.localize is None:
+        return None
+    if (other := _compared(job)) is not None:
+        _require_values(other)
+        require_comparable(other, source)
+    return sought(job, job.config.localize, source.about)
+
+
+def _compared(job: Job[EvaluateConfig]) -> Loaded | None:
+    """The network that looks at the same images; never the one that is evaluated itself."""
+    source, other = job.inputs["of"], job.inputs.get("beside") or job.inputs.get("dense")
+    return None if other is None or (other.identity and other.identity == source.identity) else other
+
+
+def _require_sense(job: Job[EvaluateConfig]) -> None:
+    config = job.config
+    if config.pictures and "decoder" not in job.inputs and config.localize is None:
+        hint = "name a decoder, a set to localize on, or a network of a pixel-level task"
+        raise UsageError("pictures of a classifier are what a decoder rebuilds", where="evaluate.pictures", hint=hint)
+    if "beside" in job.inputs and not config.pictures and config.localize is None:
+        hint = "ask for pictures, or leave it out"
+        raise UsageError("beside is for pictures, and for localize", where="evaluate.beside", hint=hint)
 
 
 def _require_values(source: Loaded) -> None:

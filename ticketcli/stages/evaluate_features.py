@@ -13,7 +13,7 @@ from ticketcli.events import Note
 from ticketcli.metrics.features import Pair, feature_distances
 from ticketcli.metrics.probes import probes_of
 from ticketcli.models.encoder import Encoder
-from ticketcli.recipe.configs import EvaluateConfig
+from ticketcli.recipe.evaluate_config import EvaluateConfig
 from ticketcli.stages.job import Job
 from ticketcli.tensors.turns import Batches
 from ticketcli.training.recalibrate import calibration_batches

@@ -12,7 +12,7 @@ from torch import nn
 from ticketcli.errors import UsageError
 from ticketcli.models.cost import Taps, macs_by_layer, one_image
 from ticketcli.models.encoder import Encoder
-from ticketcli.recipe.configs import EvaluateConfig
+from ticketcli.recipe.evaluate_config import EvaluateConfig
 from ticketcli.runtimes.latency import latencies
 from ticketcli.runtimes.outputs import logits_of, taps_of
 from ticketcli.stages.job import Job

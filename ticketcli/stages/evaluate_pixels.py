@@ -16,7 +16,8 @@ from ticketcli.models.architectures import masked_parameters
 from ticketcli.models.cost import parameters
 from ticketcli.models.encoder import Encoder
 from ticketcli.overlays.sheet import Entry, Row, cell_side, sheet, worst_first
-from ticketcli.recipe.configs import Data, EvaluateConfig
+from ticketcli.recipe.configs import Data
+from ticketcli.recipe.evaluate_config import EvaluateConfig
 from ticketcli.stages.evaluate_features import measure_features
 from ticketcli.stages.evaluate_latency import layers, measure_latency, weighed
 from ticketcli.stages.job import Job, data_of, encoder_from, splits_of
@@ -43,6 +44,9 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     config, source = job.config, job.inputs["of"]
     if "decoder" in job.inputs or config.recalibrate_bn:
         raise UsageError("decoder and recalibrate_bn are for classifiers", where="evaluate", hint="leave them out")
+    if config.localize is not None:
+        hint = "this network finds objects by itself; its box AP says how well"
+        raise UsageError("localize is for classifiers", where="evaluate.localize", hint=hint)
     head, task = Head.of(source.about), TASKS[source.about["task"]]
     data: Data = data_of(config.data, source.about)
     splits = splits_of(job, data, int(source.about["image_size"]), encoder=source.about, outlined=True)

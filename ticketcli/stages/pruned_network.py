@@ -13,6 +13,7 @@ from ticketcli.data.batches import Batches, in_order
 from ticketcli.data.images import Images, Splits
 from ticketcli.errors import UsageError, UsageErrors, did_you_mean
 from ticketcli.events import Measured
+from ticketcli.explain.search import GatedNetwork
 from ticketcli.metrics.quality import Rebuild, quality
 from ticketcli.models.architectures import masked_parameters, prunable
 from ticketcli.models.cost import parameters
@@ -38,6 +39,7 @@ from ticketcli.stages.objective import Objective
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import load_into
 from ticketcli.tensors.masking import MaskedWeights
+from ticketcli.tensors.modes import evaluating
 from ticketcli.tensors.ranks import world
 from ticketcli.training.feeds import training_batches
 from ticketcli.training.loop import Run, learning_rate, train
@@ -139,6 +141,9 @@ class PrunedNetwork:
                 "no channels of this network can fall" + (f" ({reasons})" if reasons else ""),
                 where="prune.granularity", hint="granularity: weight, or a network of convolutions with BatchNorm",
             )  # fmt: skip
+        if self.config.criterion == "feedback":
+            with evaluating(self.model):
+                GatedNetwork(self.model)  # refuses what gates do not allow, before anything is trained
         self.weights = masked_parameters(self.model, expanded(self.model, graph, {}, names=self.weights))
         return graph
 

@@ -1,4 +1,4 @@
-"""Masks on disk: one bit a weight, eight to a byte, little bit order, C order, in a safetensors file."""
+"""Masks and gates on disk: one bit each, eight to a byte, little bit order, C order, in a safetensors file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from safetensors.numpy import load_file, save_file
 
 from ticketcli.canon import canonical
 from ticketcli.errors import CorruptError
+from ticketcli.naming import GATES, MASK
 from ticketcli.store.mask import Mask
 from ticketcli.store.tensorfile import METADATA_KEY, check_bytes, read_header, write_tensors
 
 KIND = "mask"
+GATES_KIND = "gates"  # see `explain/gate_file.py`
+_WORDS = {KIND: ("a mask", MASK, "living weights"), GATES_KIND: ("gates", GATES, "open gates")}
 
 
 def pack(mask: Mask) -> dict[str, NDArray[np.uint8]]:
@@ -61,30 +64,32 @@ def _shape(sides: Any) -> tuple[int, ...]:
     return tuple(sides)
 
 
-def write_mask(path: Path, mask: Mask, about: dict[str, Any]) -> None:
-    """Write `<name>.mask.safetensors` atomically; `about` goes beside the shapes and exact counts."""
+def write_mask(path: Path, mask: Mask, about: dict[str, Any], *, kind: str = KIND) -> None:
+    """Write `<name>.mask.safetensors` atomically; `about` goes beside the shapes and exact counts.
+
+    Of kind `gates` it is a file of gates, one bit for each of every image.
+    """
     details = {
         **about,
         "shapes": {name: list(shape) for name, shape in mask.shapes.items()},
         "kept": mask.kept_by_name,
         "total": mask.total,
     }
-    write_tensors(path, lambda to, metadata: save_file(pack(mask), to, metadata=metadata), kind=KIND, about=details)
+    write_tensors(path, lambda to, metadata: save_file(pack(mask), to, metadata=metadata), kind=kind, about=details)
 
 
-def read_mask(path: Path) -> tuple[Mask, dict[str, Any]]:
-    """Read a mask file and what it says about itself.
+def read_mask(path: Path, *, kind: str = KIND) -> tuple[Mask, dict[str, Any]]:
+    """Read a mask file, or one of gates, and what it says about itself.
 
     Raises:
         InputMissing: no such file.
-        CorruptError: truncated, damaged, no mask, or counts that differ from the recorded ones.
+        CorruptError: truncated, damaged, of another kind, or counts that differ from the recorded ones.
     """
     header = read_header(path)
-    if header.metadata.get("kind") != KIND:
-        kind = header.metadata.get("kind", "a foreign safetensors file")
-        raise CorruptError(
-            f"expected a mask, this is {kind}", where=str(path), hint="mask files end in .mask.safetensors"
-        )
+    expected, ending, bits = _WORDS[kind]
+    if header.metadata.get("kind") != kind:
+        found = header.metadata.get("kind", "a foreign safetensors file")
+        raise CorruptError(f"expected {expected}, this is {found}", where=str(path), hint=f"such files end in {ending}")
     check_bytes(path)
     about = dict(header.metadata["about"])
     try:
@@ -99,7 +104,7 @@ def read_mask(path: Path) -> tuple[Mask, dict[str, Any]]:
         raise CorruptError(f"the mask's {METADATA_KEY} metadata is not usable: {error!r}", where=str(path)) from None
     if mask.kept_by_name != kept or mask.total != total:
         raise CorruptError(
-            "the living weights are not as many as recorded",
+            f"the {bits} are not as many as recorded",
             where=str(path),
             hint="the file is damaged: restore it",
         )

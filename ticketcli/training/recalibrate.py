@@ -15,14 +15,16 @@ from ticketcli.events import Pause
 from ticketcli.tensors.modes import evaluating
 from ticketcli.tensors.turns import Batches
 
-_BATCH = 128
+CALIBRATION_BATCH = 128
 
 
-def calibration_batches(splits: Splits, n_images: int, device: torch.device) -> Series[tuple[Tensor, Tensor]]:
+def calibration_batches(
+    splits: Splits, n_images: int, device: torch.device, *, batch: int = CALIBRATION_BATCH
+) -> Series[tuple[Tensor, Tensor]]:
     """`n_images` source training images, unaugmented, spread evenly over the set."""
     total = len(splits.train.labels)
     chosen = np.unique(np.linspace(0, total - 1, min(n_images, total)).round().astype(np.int64))
-    return in_order(splits.train.take(torch.from_numpy(chosen)), splits.normalization, _BATCH, device)
+    return in_order(splits.train.take(torch.from_numpy(chosen)), splits.normalization, batch, device)
 
 
 @torch.no_grad()

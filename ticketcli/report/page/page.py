@@ -19,6 +19,7 @@ from ticketcli.report.page.curves import curves, gradients
 from ticketcli.report.page.errors import errors
 from ticketcli.report.page.features import features
 from ticketcli.report.page.layers import layers
+from ticketcli.report.page.localization import localization
 from ticketcli.report.page.masks import Masks
 from ticketcli.report.page.origins import origins, progress
 from ticketcli.report.page.overlaps import overlaps
@@ -65,6 +66,7 @@ def _chapter(subject: Subject, name: str, names: Names) -> Chapter:
         controls(subject, names),
         overlaps(subject, masks, names),
         features(subject, names),
+        localization(subject, names),
         pictures(subject, names),
         curves(subject, names),
         gradients(subject, names),

@@ -20,17 +20,28 @@ _HEAVIEST = 700_000  # bytes of a picture that is left as it is
 _MOST_BYTES = 50_000_000
 _MOST_PIXELS = 60_000_000
 _MOST = 24  # pictures of a run
+LOCALIZED = "localized"  # what pictures of maps begin with; a section of their own shows them
 
 
 def pictures(subject: Subject, names: Names) -> Section | None:
-    """Every picture that an evaluation has written; None of a run without evaluations."""
+    """Every picture that an evaluation has written, but those that another section shows; None without evaluations."""
     steps = [step for step in subject.recipe.steps if step.stage == "evaluate"]
-    if not steps:
+    blocks = drawn_pictures(subject, names)
+    if not steps or (not blocks and any(_files(subject, step) for step in steps)):
         return None
-    found = [(step, role, file) for step in steps for role, file in sorted(_files(subject, step).items())]
-    if not found:
+    if not blocks:
         why = "No evaluation of this run drew pictures: `pictures: N` in an evaluate step draws so many test images."
         return Section("pictures", "Pictures", (Words(why, is_absence=True),))
+    return Section("pictures", "Pictures", tuple(blocks))
+
+
+def drawn_pictures(subject: Subject, names: Names, beginning: str = "") -> list[Block]:
+    """The pictures whose file names have this beginning; without one, those of none that another section shows."""
+    steps = [step for step in subject.recipe.steps if step.stage == "evaluate"]
+    found = [
+        (step, role, file) for step in steps for role, file in sorted(_files(subject, step).items())
+        if (role.startswith(beginning) if beginning else not role.startswith(LOCALIZED))
+    ]  # fmt: skip
     blocks: list[Block] = []
     for step, role, file in found[:_MOST]:
         try:
@@ -38,19 +49,32 @@ def pictures(subject: Subject, names: Names) -> Section | None:
         except TicketError as error:
             blocks.append(Words(f"{step.name}, {role}: {error.what}.", is_absence=True))
             continue
-        is_rebuilt = role.startswith("rebuilt")
-        title = f"{'What is rebuilt' if is_rebuilt else 'What is found'}: {step.config.of}"  # type: ignore[attr-defined]
+        title, told = next((words for start, words in _KINDS.items() if role.startswith(start)), _FOUND)
         facts = (*subject.facts("1 network each", "none"), ("Step", step.name), ("File", role))
-        told = _REBUILT if is_rebuilt else _FOUND
+        title = f"{title}: {step.config.of}"  # type: ignore[attr-defined]
         blocks.append(Drawn(Figure(names.take(step.name, Path(role).stem), title, told, facts, raster)))
     if len(found) > _MOST:
         blocks.append(Words(f"{len(found) - _MOST} further pictures lie in the run folder."))
-    return Section("pictures", "Pictures", tuple(blocks))
+    return blocks
 
 
-_REBUILT = ("Images of the test part, what the decoder rebuilds of them from each network's features, and the error. "
-            "The scale of the error stands on the sheet.")  # fmt: skip
-_FOUND = "Test images with what each network found in them; where two networks are compared, the greatest losses first."
+# What a file's name begins with -> what it shows, and how to read it.
+_KINDS = {
+    "rebuilt": (
+        "What is rebuilt",
+        "Images of the test part, what the decoder rebuilds of them from each network's features, and the error. "
+        "The scale of the error stands on the sheet.",
+    ),
+    LOCALIZED: (
+        "Where it looks",
+        "Images and a class on each, at equal distances among all rows, so that nobody has chosen them; the maps of "
+        "each network, and the boxes that they give at the threshold that the other half of the images has chosen.",
+    ),
+}
+_FOUND = (
+    "What is found",
+    "Test images with what each network found in them; where two networks are compared, the greatest losses first.",
+)
 
 
 def _files(subject: Subject, step: RecipeStep) -> Mapping[str, FileRecord]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ticketcli.figures.chart import Chart, Curve, Level, Point
 from ticketcli.figures.figure import Figure
 from ticketcli.figures.scales import Axis
-from ticketcli.recipe.configs import EvaluateConfig
+from ticketcli.recipe.evaluate_config import EvaluateConfig
 from ticketcli.recipe.tables import TableConfig
 from ticketcli.report.measures import Measure, named
 from ticketcli.report.page.masks import Layers, Masks
