@@ -69,7 +69,8 @@ def typed(line, folder):
     line = line.replace("site.yaml", str(folder / "site.yaml"))
     line = line.replace("inspect prune/7", "inspect ours@seed=0/3").replace("export prune/7", "export ours@seed=0/3")
     line = line.replace("export transfer", "export target@arm=ours-3,seed=0")
-    line = re.sub(r"--to (net|seven)", rf"--to {folder}/\1", line)
+    line = line.replace("explain pretrain prune/7", "explain dense@seed=0 ours@seed=0/3 --count 1")
+    line = re.sub(r"--to (net|seven|looked)", rf"--to {folder}/\1", line)
     words = shlex.split(line)[1:]
     if "--bundle" in words:
         words = ["export", "--help"]  # no transfer of the run left its backbone frozen

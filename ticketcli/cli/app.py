@@ -49,7 +49,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "validate": ("validate", "Check a recipe and show all that is wrong with it at once.", FILES),
     "export": ("export", "Write a ticket packed, as ONNX, or several on one backbone, with a model card.", AWAY),
     "explain": ("explain", "Show what networks look at, several of them on the same images.", STUDIES),
-    "theory": ("theory", "Run the paper's two theorems as experiments, with controls.", STUDIES),
+    "theory": ("theory", "Run the papers' theorems as experiments, with controls.", STUDIES),
 }
 
 
