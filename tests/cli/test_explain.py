@@ -35,6 +35,7 @@ def test_several_networks_look_at_the_same_images(finished, tmp_path):
     assert [one["ref"] for one in found["checkpoints"]] == [DENSE, OURS]
     assert [len(one["truth"]) for one in found["images"]] == [1, 1, 1]
     assert len(found["rows"]) == 6
+    assert len({tuple(row["scores"]) for row in found["rows"]}) == 6, "they are different images"
     for one, other in zip(found["rows"][:3], found["rows"][3:], strict=True):
         assert (one["image"], one["target"]) == (other["image"], other["target"])
         assert one["target"] == found["images"][one["image"]]["truth"][0]

@@ -87,7 +87,7 @@ def test_the_same_again_is_fresh_and_other_settings_are_not(run, beside):
     other = localize(
         run, OURS, "--beside", DENSE, "--pictures", "3", "--dry-run", "--localize.sweeps", "1", name="beside"
     )
-    assert other.err.startswith("beside: stale")
+    assert other.err.startswith("beside: stale, localize.sweeps was 10, now 1")
 
 
 def test_a_network_beside_itself_is_not_compared(run):

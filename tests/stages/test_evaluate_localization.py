@@ -106,6 +106,16 @@ def test_a_threshold_that_is_given_is_that_of_all_rows(images):
     assert found["localization"]["gradient"]["box_thresholds"] == [0.4]
 
 
+def test_pointing_is_tolerant_by_a_share_of_the_longer_side(images):
+    def pointed(tolerance):
+        _, found = measured(images, colour_network(), methods=["centre"], tolerance=tolerance)
+        return found["localization"]["centre"]["pointing"]
+
+    assert pointed(1.0) == 1
+    assert pointed(0.2) == 4 / 5  # 9.6 of 48 pixels; one object is farther from the centre
+    assert pointed(0.0) == 1 / 5
+
+
 def test_sheets_show_so_many_rows_and_the_same_bytes_each_time(images):
     networks = [("it", colour_network()), ("other", colour_network())]
     order, found = job(methods=["fr", "gradcam", "whole"]), wanted(images)

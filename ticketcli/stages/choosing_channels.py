@@ -22,7 +22,7 @@ from ticketcli.stages.pruned_network import PrunedNetwork
 from ticketcli.store.codec import mask_digest
 from ticketcli.tensors.files import load_into
 from ticketcli.tensors.ranks import require_equal, world
-from ticketcli.training.recalibrate import CALIBRATION_BATCH, calibration_batches
+from ticketcli.training.recalibrate import calibration_batches
 from ticketcli.training.yields import State, Yield
 
 Channels = dict[str, Tensor]  # convolution -> bool [C]
@@ -98,8 +98,8 @@ def _credited(
 ) -> Generator[Yield, None, tuple[scored.Scores, dict[str, Any]]]:
     """What each channel adds to the logits, through the gates that feedback finds."""
     config, base = network.config, finetuned_state(network, metrics)
-    batch = min(CALIBRATION_BATCH, config.batch)  # what goes back takes as much memory as in training
-    images = calibration_batches(network.splits, config.calibrate, network.device, batch=batch)
+    # what goes back takes as much memory as in training
+    images = calibration_batches(network.splits, config.calibrate, network.device, at_most=config.batch)
     crediting = Crediting(f"round {number}/{config.n_rounds}", network.model, graph, images, base)
     if resume is not None:
         crediting.load(resume)

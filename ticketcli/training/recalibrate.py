@@ -15,16 +15,18 @@ from ticketcli.events import Pause
 from ticketcli.tensors.modes import evaluating
 from ticketcli.tensors.turns import Batches
 
-CALIBRATION_BATCH = 128
+_BATCH = 128
 
 
 def calibration_batches(
-    splits: Splits, n_images: int, device: torch.device, *, batch: int = CALIBRATION_BATCH
+    splits: Splits, n_images: int, device: torch.device, *, at_most: int | None = None
 ) -> Series[tuple[Tensor, Tensor]]:
-    """`n_images` source training images, unaugmented, spread evenly over the set."""
+    """`n_images` source training images, unaugmented, spread evenly over the set; `at_most` so many in a batch."""
     total = len(splits.train.labels)
     chosen = np.unique(np.linspace(0, total - 1, min(n_images, total)).round().astype(np.int64))
-    return in_order(splits.train.take(torch.from_numpy(chosen)), splits.normalization, batch, device)
+    return in_order(
+        splits.train.take(torch.from_numpy(chosen)), splits.normalization, min(_BATCH, at_most or _BATCH), device
+    )
 
 
 @torch.no_grad()
