@@ -93,7 +93,7 @@ def test_a_pixel_level_network_is_timed_by_its_backbone(tmp_path, monkeypatch):
 def test_dense_needs_something_to_be_compared(copy):
     result = ticket("evaluate", "--of", "ours@seed=0/3", "--dense", "dense@seed=0", "--run", copy.root)
     assert result.code == 2
-    assert "features: true and latency: true" in result.err
+    assert "features: true, latency: true and localize" in result.err
 
 
 def test_the_card_and_the_page_say_what_was_measured(copy, tmp_path):
