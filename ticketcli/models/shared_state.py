@@ -49,7 +49,8 @@ class SharedState:
         mark = (found.data_ptr(), found.shape, found.stride())
 
         def pack(saved: Tensor) -> Any:
-            return place if (saved.data_ptr(), saved.shape, saved.stride()) == mark else saved
+            is_state = (saved.data_ptr(), saved.shape, saved.stride()) == mark
+            return place if is_state else saved.detach()  # a result that knows its graph, in that graph, is never freed
 
         def unpack(kept: Any) -> Tensor:
             return kept if isinstance(kept, Tensor) else self.show(kept)
