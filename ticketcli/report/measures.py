@@ -89,10 +89,10 @@ class Measure:
     def difference(self, value: float) -> str:
         """A difference with its sign; of shares in percentage points."""
         if self.kind in ("share", "precision"):
-            return f"{100 * value:+.2f}"
+            return f"{100 * value:+z.2f}"
         if self.kind == "decibel":
-            return f"{value:+.2f}"
-        return f"{value:+,.0f}" if self.kind in ("bytes", "count") else f"{value:+.3g}"
+            return f"{value:+z.2f}"
+        return f"{value:+z,.0f}" if self.kind in ("bytes", "count") else f"{value:+z.3g}"
 
 
 def named(names: Sequence[str]) -> list[Measure]:

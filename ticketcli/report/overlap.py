@@ -147,7 +147,7 @@ def _cells(overlap: Overlap) -> list[str]:
         f"{overlap.shared:,}",
         _percent(overlap.jaccard),
         _percent(overlap.chance),
-        "n/a" if above is None else f"{100 * above:+.2f}",
+        "n/a" if above is None else f"{100 * above:+z.2f}",
         _percent(overlap.first_in_second),
         _percent(overlap.second_in_first),
     ]

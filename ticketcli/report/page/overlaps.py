@@ -230,4 +230,4 @@ def _percent(value: float | None) -> str:
 
 
 def _above(found: Shared) -> str:
-    return "" if found.jaccard is None or found.chance is None else f"{100 * (found.jaccard - found.chance):+.1f}"
+    return "" if found.jaccard is None or found.chance is None else f"{100 * (found.jaccard - found.chance):+z.1f}"
