@@ -50,6 +50,17 @@ def test_several_networks_look_at_the_same_images(finished, tmp_path):
         assert words in result.out, words
 
 
+def test_a_sheet_says_once_which_letter_is_which_network(finished, tmp_path, monkeypatch):
+    headings, drawn = [], explained_files.sheet
+    monkeypatch.setattr(
+        explained_files,
+        "sheet",
+        lambda *given, heading, **more: headings.append(heading) or drawn(*given, heading=heading, **more),
+    )
+    assert explain(finished, DENSE, OURS, "--count", "1", to=tmp_path / "out").code == 0
+    assert headings == [f"fr, boxes and regions from 0.15 on; A: {DENSE}; B: {OURS}"]
+
+
 def test_the_maps_are_those_that_the_boxes_and_regions_are_of(finished, tmp_path):
     to = tmp_path / "out"
     assert explain(finished, DENSE, "--count", "2", "--threshold", "0.3", to=to).code == 0

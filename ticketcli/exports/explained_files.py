@@ -126,9 +126,7 @@ def sheets(items: Sequence[Item], rows: Mapping[str, Sequence[Row]], search: Sea
     found = {}
     for number, start in enumerate(range(0, len(drawn), _ROWS), 1):
         png = io.BytesIO()
-        page = sheet(
-            drawn[start : start + _ROWS], titles, heading="; ".join(filter(None, (heading, told))), legend=marks
-        )
+        page = sheet(drawn[start : start + _ROWS], titles, heading=heading, legend=marks)
         page.save(png, "PNG", optimize=True)
         found[f"sheet-{number}.png"] = png.getvalue()
     return found
