@@ -10,7 +10,7 @@ from torch import Tensor, fx
 from torch.autograd.function import once_differentiable
 
 from ticketcli.explain.operations import INPLACE
-from ticketcli.explain.tracing import GateNode, Traced
+from ticketcli.explain.tracing import GateNode, Traced, sources
 
 Gates = Mapping[str, Tensor]  # name -> bool, of the shape of what the gate reads; one that is missing is open
 Receive = Callable[[str, Tensor, Tensor, Tensor], Tensor]
@@ -84,14 +84,8 @@ def forward(
 
 def nodes_for(traced: Traced, wanted: fx.Node) -> list[fx.Node]:
     """Those that a node's value depends on, itself included, in their order."""
-    needed: set[fx.Node] = set()
-    waiting = [wanted]
-    while waiting:
-        node = waiting.pop()
-        if node not in needed:
-            needed.add(node)
-            waiting.extend(node.all_input_nodes)
-    return [node for node in traced.nodes if node in needed]
+    before = sources(wanted)
+    return [node for node in traced.nodes if node in before]
 
 
 def gates_for(traced: Traced, wanted: fx.Node) -> tuple[GateNode, ...]:

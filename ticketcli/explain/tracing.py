@@ -73,7 +73,7 @@ def traced(network: nn.Module, *, gate_maxpool: bool) -> Traced:
     modules = dict(module.named_modules())
     _order_writes(graph, modules)
     output = _returned(graph)
-    needed = _needed(output)
+    needed = sources(output)
     nodes = tuple(node for node in graph.nodes if node in needed)
     image = next(node for node in graph.nodes if node.op == "placeholder")
     dependent = _dependent(nodes, image)
@@ -158,7 +158,8 @@ def _returned(graph: fx.Graph) -> fx.Node:
     return found
 
 
-def _needed(output: fx.Node) -> set[fx.Node]:
+def sources(output: fx.Node) -> set[fx.Node]:
+    """The nodes that a node's value depends on, itself included."""
     found: set[fx.Node] = set()
     waiting = [output]
     while waiting:
