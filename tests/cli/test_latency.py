@@ -33,7 +33,7 @@ def test_a_ticket_is_timed_beside_the_network_it_was_pruned_from_and_weighed_exa
     result, unit = timed(copy, "ours@seed=0/healed")
     found = unit.metrics
     assert found["latency_of"] == {"what": "the network", "dense": "dense@seed=0"}
-    for runtime in ("eager", "onnxruntime"):
+    for runtime in ("eager", "folded", "onnxruntime"):
         assert found["latency"]["cpu"][runtime]["1"]["milliseconds"] > 0
     assert "cannot compile" in found["latency"]["missing"]["cpu, compiled, batch 1"]
     for words in ("latency of the network, images of 32 pixels, beside dense@seed=0", "95 % interval", "ONNX Runtime",

@@ -12,6 +12,7 @@ from ticketcli.stages.networks import body_of, network_from
 from ticketcli.store.run_folder import Run
 from ticketcli.tensors.files import read_checkpoint, write_checkpoint
 
+CHANNELS = ["--loss", "cls", "--granularity", "channel", "--criterion", "l1", "--channel-fraction", "0.2"]
 RECIPE = """
 schema: 1
 defaults:
@@ -22,6 +23,7 @@ defaults:
 steps:
   dense: {stage: pretrain, data: {name: digits, classes: [0, 1, 2], per_class: 20}}
   ours: {stage: prune, encoder: dense, loss: cls, granularity: channel, criterion: l1, rounds: 2, fraction: 0.3}
+  cifar: {stage: pretrain, arch: resnet20, epochs: 1it, data: {name: digits, classes: [0, 1, 2], per_class: 20}}
   weights: {stage: prune, encoder: dense, loss: cls, rounds: 1, heal: 0ep}
   small: {stage: compact, ticket: ours/healed}
   dec: {stage: train-decoder, encoder: small}
@@ -30,6 +32,13 @@ steps:
   smaller: {stage: compact, ticket: deeper/healed}
   other: {stage: transfer, ticket: small, data: {name: digits, classes: [5, 6]}}
   under: {stage: transfer, ticket: ours/healed, data: {name: digits, classes: [5, 6]}}
+  narrow: {stage: prune, encoder: dense, loss: cls, granularity: channel, criterion: l1, channel_fraction: 0.4, residual: true}
+  back: {stage: rewind, ticket: narrow/1, to: dense}
+  slim: {stage: compact, ticket: back}
+  slimmer: {stage: prune, encoder: slim, loss: cls, granularity: channel, criterion: l2, channel_fraction: 0.3, residual: true}
+  least: {stage: compact, ticket: slimmer/healed}
+  carried: {stage: transfer, ticket: slim, task: semantic, data: {name: scenes, images: 12}, schedule: tiny, batch: 4,
+            channels: 8, recalibrate_bn: 32}
   scenes: {stage: transfer, ticket: small, task: semantic, data: {name: scenes, images: 12}, schedule: tiny,
            batch: 4, channels: 8, recalibrate_bn: 32}
   seen: {stage: evaluate, of: scenes}
@@ -94,6 +103,26 @@ def test_it_is_transferred_decoded_and_pruned_as_a_dense_network_is(run):
     assert smaller["layer1.0.conv2"] == widths["layer1.0.conv2"]  # joins a sum, and is cut once
 
 
+def test_channels_of_residual_sums_fall_whatever_values_a_ticket_is_given_and_every_stage_rebuilds_the_network(run):
+    found = loaded(run, "slim", "compact")
+    assert found.about["residual"] is True
+    widths = found.about["widths"]
+    assert widths["layer4.0.conv2"] == 128 - int(0.4 * 128)
+    body = body_of(network(run, "carried", "task"))
+    assert body.layer4[0].downsample[0].out_channels == widths["layer4.0.conv2"]
+    assert network(run, "slim", "compact").fc.in_features == widths["layer4.0.conv2"]
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    small, masked = network(run, "slim", "compact"), network(run, "back", "ticket")
+    torch.testing.assert_close(small(images), masked(images), rtol=1e-5, atol=1e-5)
+    for name, tap in masked.taps(images).items():
+        torch.testing.assert_close(small.taps(images)[name], tap, rtol=1e-5, atol=1e-5)
+    assert metrics(run, "slim", "compact")["macs"] == metrics(run, "narrow", "round-01")["cost"]["macs_left"]
+    least = loaded(run, "least", "compact").about
+    assert least["residual"] is True
+    assert least["widths"]["layer4.0.conv2"] < widths["layer4.0.conv2"]
+    assert "residual" not in loaded(run, "small", "compact").about
+
+
 def test_a_transfer_under_a_mask_is_compacted_too(run):
     made = ticket("compact", "under", "--name", "late", "--run", run.root, "--json", "-q")
     assert made.code == 0, made
@@ -118,6 +147,9 @@ def test_lineage_leads_back_to_the_dense_network(run):
         (["rewind", "--ticket", "again/1", "--to", "dense"], "have other numbers of channels"),
         (["prune", "--encoder", "small", "--rewind", "dense", "--loss", "cls"], "have other numbers of channels"),
         (["prune", "--encoder", "dense", "--loss", "cls", "--criterion", "scop"], "add granularity: channel"),
+        (["prune", "--encoder", "slim", *CHANNELS], "made smaller with the channels of residual sums"),
+        (["prune", "--encoder", "small", *CHANNELS, "--residual", "true"], "without the channels of residual sums"),
+        (["prune", "--encoder", "cifar", *CHANNELS, "--residual", "true"], "no residual sum of this network"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_way_out(run, words, says):

@@ -22,8 +22,11 @@ SCOP = {"granularity": "channel", "criterion": "scop", "channel_fraction": 0.3}
     [
         ({"criterion": "l1"}, "judges whole channels"),
         ({"criterion": "scop"}, "judges whole channels"),
-        ({"channel_fraction": 0.3}, "channel_fraction counts channels"),
-        ({"round_to": 8}, "round_to counts channels"),
+        ({"channel_fraction": 0.3}, "channel_fraction is for whole channels"),
+        ({"round_to": 8}, "round_to is for whole channels"),
+        ({"residual": True}, "residual is for whole channels"),
+        ({**SCOP, "residual": True}, "criterion scop judges the channels of one convolution"),
+        ({**CHANNEL, "criterion": "feedback", "residual": True}, "criterion feedback judges the channels of one"),
         ({"granularity": "channel"}, "criterion magnitude judges single weights"),
         ({"granularity": "channel", "criterion": "lobs"}, "criterion lobs judges single weights"),
         ({**CHANNEL, "to_sparsity": 0.8}, "to_sparsity counts weights"),

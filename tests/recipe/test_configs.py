@@ -13,7 +13,7 @@ DEFAULTS = {
     ("pretrain", 1): "014f8ea28ef29bdb",
     ("import", 1): "1d7d870ce5c09173",
     ("train-decoder", 2): "b1a8b22d42efb2e6",
-    ("prune", 3): "f6a2cfa3cb30bb2e",
+    ("prune", 3): "490281c8028c8050",
     ("rewind", 1): "2347ba4a4f5e3c4c",
     ("compact", 1): "af5739696a818b3f",
     ("transfer", 1): "951327154e62355c",

@@ -47,8 +47,9 @@ def no_compiler(monkeypatch):
 def test_every_runtime_is_timed_at_every_batch_and_what_cannot_be_says_why(no_compiler):
     ours = work()
     found, pauses = drained(latencies(ours, copy.deepcopy(ours), seconds=0.0, least=1, batches=(1, 2)))
-    assert set(found["cpu"]) == {"eager", "onnxruntime"}
-    assert {key: set(rows) for key, rows in found["cpu"].items()} == {"eager": {"1", "2"}, "onnxruntime": {"1", "2"}}
+    assert {key: set(rows) for key, rows in found["cpu"].items()} == {
+        key: {"1", "2"} for key in ("eager", "folded", "onnxruntime")
+    }
     assert found["missing"] == {
         f"cpu, compiled, batch {n}": "cannot compile: there is no compiler" for n in (1, 2)
     }  # fmt: skip
@@ -56,7 +57,7 @@ def test_every_runtime_is_timed_at_every_batch_and_what_cannot_be_says_why(no_co
     assert row["milliseconds"] > 0
     assert row["pairs"] == 2
     assert row["faster"]["low"] <= row["faster"]["median"] <= row["faster"]["high"]
-    assert [(one.done, one.total) for one in pauses] == [(n, 6) for n in range(6)]
+    assert [(one.done, one.total) for one in pauses] == [(n, 8) for n in range(8)]
     assert found["threads"] == torch.get_num_threads()
 
 
@@ -75,7 +76,7 @@ def test_without_the_package_onnx_runtime_is_missing_and_torch_is_timed(no_compi
     monkeypatch.setattr(onnx_graph, "NEEDS", ("onnx_that_nobody_has",))
     ours = work()
     found, _ = drained(latencies(ours, copy.deepcopy(ours), seconds=0.0, least=1, batches=(1,)))
-    assert set(found["cpu"]) == {"eager"}
+    assert set(found["cpu"]) == {"eager", "folded"}
     assert "not installed" in found["missing"]["cpu, onnxruntime, batch 1"]
 
 

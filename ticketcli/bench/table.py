@@ -34,7 +34,7 @@ SUITES: Mapping[str, Suite] = {
     "recon": Suite("recon:run", "the reconstruction step, decoder frozen: all gradients", 2),
     "mask-io": Suite("mask_io:run", "mask files: bool and float tensors, compressed bits, their entropy", 2),
     "export": Suite("export:run", "a packed ticket: plain safetensors; ONNX Runtime: torch as it is", 4),
-    "compact": Suite("compact:run", "a network without its fallen channels: its dense one, by multiply-adds", 5),
+    "compact": Suite("compact:run", "a network without its fallen channels: its dense one, by multiply-adds", 13),
     "checkpoint": Suite("checkpoint:run", "writing a checkpoint: torch.save, safetensors, bytes; the loop's wait", 5),
     "startup": Suite("startup:run", "ticket --help: a bare typer app, torchrun --help", 2),
     "coco-eval": Suite("coco_eval:run", "box AP of a val2017: pycocotools, faster-coco-eval", 2, ("hotcoco",)),

@@ -16,6 +16,7 @@ from ticketcli.channels.masks import ChannelMasks, require_channels
 from ticketcli.errors import MismatchError, UsageError
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
+ABOUT = ("widths", "residual")  # what a checkpoint says of a smaller network: `widths`, and how its graph was made
 
 
 class ScatteredNorm(_BatchNorm):

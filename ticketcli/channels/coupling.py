@@ -2,7 +2,9 @@
 
 A layer that adds to its own state, as a GUNN layer does, has no channel of one convolution: channel j of the state is
 written by the transition before the layer, by the unit that owns its segment, and by that unit's projection; and it is
-read by every unit and by whatever follows. Such layers say so (`couples_channels`); elsewhere a sum keeps its width.
+read by every unit and by whatever follows. Such layers say so (`couples_channels`). Elsewhere a sum keeps its width,
+unless residual sums are asked for: then channel j of a stage of residual blocks is written by the last convolution of
+each of its blocks and by the projection shortcut, and read by the first of each and by whatever follows.
 
 Every channel of every convolution is given a number as the trace is walked; sums within such a layer make two numbers
 one, and whatever is not known to keep channels apart pins them.
@@ -52,18 +54,23 @@ class _Facts:
 
 
 def coupled_groups(
-    nodes: Sequence[fx.Node], modules: Mapping[str, nn.Module], may_fall: Callable[[fx.Node], bool]
+    nodes: Sequence[fx.Node],
+    modules: Mapping[str, nn.Module],
+    may_fall: Callable[[fx.Node], bool],
+    *,
+    residual: bool = False,
 ) -> dict[str, ChannelGroup]:
-    """The groups of coupled channels of a trace, one a segment: every convolution of a group -> the group.
+    """The groups of coupled channels of a trace, a segment or a residual sum: each convolution of a group -> the group.
 
     Args:
         nodes: of the trace, in order.
         modules: of the network, by name.
         may_fall: whether rows of a convolution can fall as far as the convolution goes: not the stem, not shared.
+        residual: whether sums outside layers that couple their channels couple them too.
     """
-    if not any(getattr(module, "couples_channels", False) for module in modules.values()):
+    if not residual and not any(getattr(module, "couples_channels", False) for module in modules.values()):
         return {}
-    walk = _Walk(modules, may_fall)
+    walk = _Walk(modules, may_fall, residual)
     for node in nodes:
         walk.visit(node)
     return {rows.conv: group for group in walk.groups() for rows in group.producers}
@@ -72,8 +79,9 @@ def coupled_groups(
 class _Walk:
     """Numbers of channels, node by node."""
 
-    def __init__(self, modules: Mapping[str, nn.Module], may_fall: Callable[[fx.Node], bool]) -> None:
-        self.modules, self.may_fall = modules, may_fall
+    def __init__(self, modules: Mapping[str, nn.Module], may_fall: Callable[[fx.Node], bool], residual: bool) -> None:
+        self.modules, self.may_fall, self.residual = modules, may_fall, residual
+        self.sums: list[_Track] = []  # of residual blocks
         self.tracks: dict[fx.Node, _Track] = {}
         self.parts: dict[fx.Node, list[_Track]] = {}  # what a split returns
         self.norms: dict[str, str] = {}
@@ -167,11 +175,16 @@ class _Walk:
 
     def _summed(self, node: fx.Node) -> bool:
         left, right = (self.tracks.get(one) for one in node.all_input_nodes)
-        if self._layer_of(node) is None or left is None or right is None or len(left.channels) != len(right.channels):
+        layer = self._layer_of(node)
+        if layer is None and not self.residual:
+            return False
+        if left is None or right is None or len(left.channels) != len(right.channels) or left.layout != right.layout:
             return False
         for one, other in zip(left.channels, right.channels, strict=True):
             self._unite(one, other)
         self.tracks[node] = left
+        if layer is None:
+            self.sums.append(left)
         return True
 
     def _split(self, node: fx.Node, given: _Track) -> bool:
@@ -234,7 +247,7 @@ class _Walk:
     # ------------------------------------------------------------------ groups
 
     def groups(self) -> Iterator[ChannelGroup]:
-        """One for each segment whose channels can all fall."""
+        """One for each segment, and for each chain of residual sums, whose channels can all fall."""
         segments: dict[tuple[str, int], dict[int, _Facts]] = {}
         for number in range(len(self._same)):
             facts = self._of(number)
@@ -245,8 +258,12 @@ class _Walk:
             group = self._group(Segment(layer, place), [found[channel] for channel in sorted(found)])
             if group is not None:
                 yield group
+        for roots in dict.fromkeys(tuple(self._root(one) for one in track.channels) for track in self.sums):
+            group = self._group(None, [self._facts[root] for root in roots])
+            if group is not None:
+                yield group
 
-    def _group(self, segment: Segment, channels: list[_Facts]) -> ChannelGroup | None:
+    def _group(self, segment: Segment | None, channels: list[_Facts]) -> ChannelGroup | None:
         first = channels[0]
         if any(one.is_pinned or not one.is_coupled or not one.readers for one in channels):
             return None
@@ -259,7 +276,8 @@ class _Walk:
         if any(conv not in self.norms for conv, _ in first.writers):
             return None
         producers = [Rows(conv, self.norms[conv], row) for conv, row in first.writers]
-        owner = next((rows for rows in producers if rows.conv.startswith(f"{segment.layer}.")), None)
+        inside = f"{segment.layer}." if segment is not None else ""
+        owner = next((rows for rows in producers if rows.conv.startswith(inside)), None)
         if owner is None or owner.first != 0:
             return None
         return ChannelGroup(

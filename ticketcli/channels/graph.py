@@ -45,7 +45,7 @@ class ChannelGraph:
         return {group.conv: group.channels for group in self.groups}
 
 
-def channel_graph(model: nn.Module, *, method: str | None = None) -> ChannelGraph:
+def channel_graph(model: nn.Module, *, method: str | None = None, residual: bool = False) -> ChannelGraph:
     """Find the convolutions whose channels can fall, by tracing the network; nothing is computed, nothing changes.
 
     Left out are the stem, projection shortcuts, convolutions in groups (depthwise among them), those that are called
@@ -56,6 +56,9 @@ def channel_graph(model: nn.Module, *, method: str | None = None) -> ChannelGrap
         model: any network that torch.fx can trace, in any mode.
         method: what is traced. By default `taps_and_logits` where there is such a method, so that taps keep their
             width, and `forward` elsewhere.
+        residual: whether the channels of residual sums fall, too: one group is what the last convolutions of a stage's
+            blocks and its projection shortcut write together, under the name of the last of them. A sum that the stem
+            enters keeps its width, and so does one whose shortcut is padded with zeros.
 
     Raises:
         UsageError: the network cannot be traced; names the part where that ended.
@@ -64,7 +67,7 @@ def channel_graph(model: nn.Module, *, method: str | None = None) -> ChannelGrap
     """
     nodes = list(_traced(model, method).nodes)
     finder = _Finder(nodes, dict(model.named_modules()))
-    coupled = coupled_groups(nodes, finder.modules, finder.may_fall)
+    coupled = coupled_groups(nodes, finder.modules, finder.may_fall, residual=residual)
     groups: list[ChannelGroup] = []
     left_out: list[LeftOut] = []
     for node in nodes:

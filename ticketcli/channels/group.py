@@ -79,6 +79,11 @@ class ChannelGroup:
         """All that write the channels, the convolution itself first."""
         return (Rows(self.conv, self.norm), *self.also)
 
+    @property
+    def falls_from_a_sum(self) -> bool:
+        """Whether these are the channels of a residual sum, which fall from all that is added."""
+        return bool(self.also) and self.segment is None
+
 
 @dataclass(frozen=True)
 class Cuts:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ticketcli import __version__
 from ticketcli.canon import canonical
+from ticketcli.channels.compact import ABOUT
 from ticketcli.exports.subject import Subject
 from ticketcli.training.yields import Loaded
 
@@ -28,5 +29,5 @@ def properties(subject: Subject, source: Loaded, facts: dict[str, Any]) -> dict[
     }
     if source.mask is not None:
         said |= {name: facts[name] for name in ("sparsity", "network_sparsity", "kept", "prunable")}
-    said |= {name: about[name] for name in ("widths", "segments") if name in about}
+    said |= {name: about[name] for name in (*ABOUT, "segments") if name in about}
     return {name: value if isinstance(value, str) else canonical(value) for name, value in said.items()}

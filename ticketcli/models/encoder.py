@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,12 @@ from torch import Tensor, nn
 from ticketcli.errors import UsageError
 
 BlockKind = Literal["basic", "bottleneck", "gunn"]
+
+
+class Tap(nn.Identity):
+    """Where maps are tapped: readers of taps get all channels, also where some have fallen; see `channels.compact`."""
+
+    keeps_width: ClassVar = True
 
 
 class Encoder(nn.Module, ABC):

@@ -15,17 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ticketcli.models.encoder import Encoder
+from ticketcli.models.encoder import Encoder, Tap
 from ticketcli.models.folding import Normalized
 from ticketcli.models.gunn_layer import GunnLayer, GunnUnit
 from ticketcli.models.gunn_shape import GunnShape
 from ticketcli.models.resnet import initialise
-
-
-class Tap(nn.Identity):
-    """Where a state is tapped: readers of taps get all its channels, also where some have fallen; see `compact`."""
-
-    keeps_width: ClassVar = True
 
 
 class Gunn(Encoder):

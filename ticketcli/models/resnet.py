@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ticketcli.models.encoder import BlockKind, Encoder
+from ticketcli.models.encoder import BlockKind, Encoder, Tap
 from ticketcli.models.folding import Normalized
 
 Shortcut = Literal["projection", "padding"]
@@ -146,21 +146,39 @@ class ResNet(Encoder):
             first = block(n_in, width, 1 if place == 0 else 2, shape.shortcut)
             rest = (block(n_out, width, 1, shape.shortcut) for _ in range(depth - 1))
             self.add_module(name, nn.Sequential(first, *rest))
+            self.add_module(f"tap{place + 1}", Tap())
             n_in = n_out
         self.fc = nn.Linear(n_in, n_classes)
         initialise(self, generator)
 
     def taps_and_logits(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Images [N, 3, H, W] -> the stages' outputs after ReLU, in order; and logits [N, n_classes]."""
-        found: dict[str, Tensor] = {}
+        states = self._states(x)
+        taps = {
+            name: self.get_submodule(f"tap{number}")(state)
+            for number, (name, state) in enumerate(zip(self.tap_names, states, strict=True), 1)
+        }
+        return taps, self._logits(states[-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [N, 3, H, W] -> logits [N, n_classes]."""
+        return self._logits(self._states(x)[-1])
+
+    def _states(self, x: Tensor) -> list[Tensor]:
+        """Images [N, 3, H, W] -> what the stages compute, as wide as they are."""
         x = torch.relu_(self.bn1(self.conv1(x)))
         if self._stem_side == 7:
             x = F.max_pool2d(x, 3, 2, 1)
+        states: list[Tensor] = []
         for name in self.tap_names:
             x = self.get_submodule(name)(x)
-            found[name] = x
+            states.append(x)
+        return states
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """The last state -> logits [N, n_classes]."""
         logits: Tensor = self.fc(x.mean(dim=(2, 3)))
-        return found, logits
+        return logits
 
     @torch.random.fork_rng(devices=[])
     def new_head(self, n_classes: int, draw: torch.Generator) -> None:

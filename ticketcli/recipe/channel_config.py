@@ -14,6 +14,8 @@ from ticketcli.recipe.criterion_config import CHANNELWISE, Selecting
 
 _OF_CHANNELS = (*CHANNELWISE, "random")
 _OF_WEIGHTS = ("to_sparsity", "sparsities", "like")
+_OF_CHANNELS_ALONE = ("channel_fraction", "round_to", "residual")
+_ONE_BY_ONE = ("scop", "feedback")  # they judge what one BatchNorm lets through
 _OF_SCOP = ("knockoff", "knockoff_at", "knockoff_steps", "selection", "selection_lr", "lemma2_noise")
 
 
@@ -32,6 +34,11 @@ class ChannelSelecting(Selecting):
     )
     round_to: int = Field(
         1, ge=1, description="each layer keeps a multiple of so many channels, the nearest; 8 is good for speed"
+    )
+    residual: bool = Field(
+        False,
+        description="channels that residual blocks add up fall too, from all blocks of a stage at once: smaller and "
+        "quicker once compacted; taps keep their width",
     )
     knockoff: Literal["permute", "gaussian", "gan", "deep"] = Field(
         "permute",
@@ -83,10 +90,15 @@ class ChannelSelecting(Selecting):
         if not self.drops_channels:
             if self.criterion in CHANNELWISE:
                 raise ValueError(f"criterion {self.criterion} judges whole channels; add granularity: channel")
-            for name in ("channel_fraction", "round_to"):
+            for name in _OF_CHANNELS_ALONE:
                 if self._is_changed(name):
-                    raise ValueError(f"{name} counts channels; add granularity: channel, or leave it out")
+                    raise ValueError(f"{name} is for whole channels; add granularity: channel, or leave it out")
             return
+        if self.residual and self.criterion in _ONE_BY_ONE:
+            raise ValueError(
+                f"criterion {self.criterion} judges the channels of one convolution, and residual drops those of "
+                "several at once; l1, l2, bn_scale and random judge them together"
+            )
         if self.criterion not in _OF_CHANNELS:
             raise ValueError(
                 f"criterion {self.criterion} judges single weights; for channels: {', '.join(_OF_CHANNELS)}"

@@ -97,8 +97,8 @@ class EvaluateConfig(StageConfig):
     )
     latency: bool = Field(
         False,
-        description="also time it beside the dense network: torch as it is and compiled, ONNX Runtime; batches of 1 "
-        "and 16; and tell what it weighs, and where it computes",
+        description="also time it beside the dense network: torch as it is, folded and compiled, ONNX Runtime; batches "
+        "of 1 and 16; and tell what it weighs, and where it computes",
     )
     dense: Annotated[str, Reference(("dense", "task"))] = Field(
         "",

@@ -12,7 +12,9 @@ from ticketcli.units import human_bytes
 
 COLUMNS = ("device", "runtime", "batch", "this", "dense", "speed-up", "95 % interval", "in words")
 _DEVICES = ("cpu", "cuda")
-_RUNTIMES = {"eager": "torch", "compiled": "torch, compiled", "onnxruntime": "ONNX Runtime"}
+_RUNTIMES = {
+    "eager": "torch", "folded": "torch, folded", "compiled": "torch, compiled", "onnxruntime": "ONNX Runtime",
+}  # fmt: skip
 _SIZES = {
     "checkpoint": "on disk, its checkpoint",
     "mask": "on disk, its mask",

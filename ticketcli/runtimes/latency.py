@@ -15,7 +15,7 @@ from ticketcli.errors import TicketError, UsageError
 from ticketcli.events import Pause
 from ticketcli.pairing import Contender, Interval, Paired, pair
 from ticketcli.runtimes.onnx_graph import require_onnx, to_onnx
-from ticketcli.runtimes.outputs import Work
+from ticketcli.runtimes.outputs import Work, folded_last
 from ticketcli.runtimes.session import Session, agreement, images_like
 
 BATCHES = (1, 16)
@@ -49,7 +49,7 @@ def latencies(
         ratio dense over ours with its interval, the control's, pairs; `threads`; and `missing`: what could not be
         measured, and why.
     """
-    runtimes = {"eager": _eager, "compiled": _compiled, "onnxruntime": _onnxruntime}
+    runtimes = {"eager": _eager, "folded": _folded, "compiled": _compiled, "onnxruntime": _onnxruntime}
     sizes = BATCHES if batches is None else batches
     found: dict[str, Any] = {"threads": torch.get_num_threads(), "side": ours.side, "missing": {}}
     done, total = 0, len(devices()) * len(runtimes) * len(sizes)
@@ -132,6 +132,10 @@ def _require_equal(work: Work, images: torch.Tensor, contender: Contender) -> No
 
 def _eager(work: Work, device: torch.device) -> Prepared:
     return lambda images: partial(work, images)
+
+
+def _folded(work: Work, device: torch.device) -> Prepared:
+    return _eager(folded_last(work), device)
 
 
 def _compiled(work: Work, device: torch.device) -> Prepared:

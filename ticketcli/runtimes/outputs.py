@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from ticketcli.models.encoder import Encoder
+from ticketcli.models.folding import folded
 
 LOGITS = "logits"
 _UNNAMED = str.maketrans({".": "_", "/": "_"})
@@ -53,6 +54,15 @@ class Work:
     def values(self) -> Mapping[str, Tensor]:
         """Parameters and buffers by the network's own names."""
         return {name.removeprefix(self.prefix): value for name, value in self.module.state_dict().items()}
+
+
+def folded_last(work: Work) -> Work:
+    """The same outputs but for rounding, as torch computes them soonest without a compiler.
+
+    BatchNorms are folded into convolutions, and maps have their channels last.
+    """
+    module: nn.Module = folded(work.module).to(memory_format=torch.channels_last)
+    return replace(work, module=module)
 
 
 def logits_of(network: nn.Module, side: int) -> Work:

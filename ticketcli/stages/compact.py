@@ -30,9 +30,9 @@ _HINT = "prune with granularity: channel; what single zeros save is storage: tic
 def compact(job: Job[CompactConfig]) -> Iterator[Yield]:
     """Leave the fallen channels out, and check on real images that nothing else is different.
 
-    Where channels join a residual sum, the sum keeps its width, and so do all taps: a pyramid or a decoder that fits
-    the dense network fits this one. The checkpoint says its widths, by which every stage rebuilds it, and the sizes of
-    the segments of GUNN layers, which become unequal.
+    Where channels join a residual sum, the sum keeps its width, unless they fell from all that is added (`residual`).
+    All taps keep theirs: a pyramid or a decoder that fits the dense network fits this one. The checkpoint says its
+    widths, by which every stage rebuilds it, and the sizes of the segments of GUNN layers, which become unequal.
 
     Raises:
         InputMissing: a bare mask file was given.
@@ -41,8 +41,7 @@ def compact(job: Job[CompactConfig]) -> Iterator[Yield]:
     """
     source = job.inputs["ticket"]
     model = _masked(source, job.device)
-    graph = channel_graph(model)
-    channels = _living(graph, source)
+    graph, channels = _living(model, source)
     small = smaller.compact(model, channels, graph=graph)
     side = int(source.about["image_size"])
     before, after = cost_of(model, side), cost_of(small, side)
@@ -68,6 +67,8 @@ def compact(job: Job[CompactConfig]) -> Iterator[Yield]:
         )  # fmt: skip
     widths = {**source.about.get("widths", {}), **smaller.widths(channels)}
     about = {**source.about, "widths": widths, **small.facts, "compact_of": source.identity}
+    if any(group.falls_from_a_sum for group in graph.groups):
+        about["residual"] = True
     metrics: dict[str, Any] = {
         **after, "before": before, "checked_on": n, "difference": exact, "difference_float32": rounded,
         "channels": {"kept": sum(smaller.widths(channels).values()), "of": sum(graph.channels.values())},
@@ -90,16 +91,28 @@ def _masked(source: Loaded, device: torch.device) -> Encoder:
     return model
 
 
-def _living(graph: ChannelGraph, source: Loaded) -> dict[str, Tensor]:
-    assert source.mask is not None
-    try:
-        channels = channels_of(graph, source.mask)
-    except MismatchError:
+def _living(model: Encoder, source: Loaded) -> tuple[ChannelGraph, dict[str, Tensor]]:
+    """Which channels live, in the reading of the mask that explains more of it: with residual sums, or without.
+
+    The mask decides, for a ticket may have the values of another checkpoint, which knows nothing of how it was pruned.
+    """
+    mask = source.mask
+    assert mask is not None
+    readings = []
+    for residual in (False, True):
+        graph = channel_graph(model, residual=residual)
+        try:
+            channels = channels_of(graph, mask)
+        except MismatchError:
+            continue
+        readings.append((expanded(model, graph, channels).dropped, not residual, graph, channels))
+    if not readings:
         what = "this ticket drops single weights, and no channel as a whole"
-        raise UsageError(what, where=source.ref, hint=_HINT) from None
+        raise UsageError(what, where=source.ref, hint=_HINT)
+    *_, graph, channels = max(readings, key=lambda reading: reading[:2])
     if all(bool(one.all()) for one in channels.values()):
         raise UsageError("no channel of this ticket has fallen", where=source.ref, hint=_HINT)
-    return channels
+    return graph, channels
 
 
 def _thins(model: Encoder, graph: ChannelGraph, channels: dict[str, Tensor], source: Loaded) -> bool:

@@ -11,7 +11,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-from ticketcli.channels.compact import shrink
+from ticketcli.channels.compact import ABOUT, shrink
+from ticketcli.channels.graph import channel_graph
 from ticketcli.data.images import Images, Normalization, Splits
 from ticketcli.data.instances import InstanceSet
 from ticketcli.data.order import Order
@@ -141,7 +142,8 @@ def build_of(about: Mapping[str, Any], *, n_classes: int, seed: int, arch: str =
         MismatchError: the architecture has no such widths; or what else the checkpoint says of it is not so.
     """
     model = build_encoder(arch or about["arch"], n_classes=n_classes, seed=seed)
-    model = shrink(model, about["widths"]) if about.get("widths") else model
+    if about.get("widths"):
+        model = shrink(model, about["widths"], graph=channel_graph(model, residual=bool(about.get("residual", False))))
     for name, value in model.facts.items():
         if about.get(name, value) != value:
             hint = "the file says two things at once; make it again"
@@ -157,7 +159,7 @@ def require_same_widths(one: Loaded, other: Loaded, *, where: str) -> None:
     Raises:
         MismatchError: the networks have other numbers of channels.
     """
-    if one.about.get("widths") != other.about.get("widths"):
+    if any(one.about.get(key) != other.about.get(key) for key in ABOUT):
         what = f"{other.ref} and {one.ref} have other numbers of channels"
         hint = "values go with masks of the same shapes; a compact network begins a line of its own"
         raise MismatchError(what, where=where, hint=hint)

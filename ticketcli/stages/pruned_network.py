@@ -134,7 +134,11 @@ class PrunedNetwork:
         """
         if not self.config.drops_channels:
             return None
-        graph = channel_graph(self.model)
+        self._check_residual()
+        graph = channel_graph(self.model, residual=self.config.residual)
+        if self.config.residual and not any(group.falls_from_a_sum for group in graph.groups):
+            hint = "leave residual out: a sum keeps its width where the stem enters it, or a shortcut padded with zeros"
+            raise UsageError("no residual sum of this network can lose channels", where="prune.residual", hint=hint)
         if not graph.groups:
             reasons = "; ".join(f"{one.conv}: {one.reason}" for one in graph.left_out[:2])
             raise UsageError(
@@ -146,6 +150,17 @@ class PrunedNetwork:
                 GatedNetwork(self.model)  # refuses what gates do not allow, before anything is trained
         self.weights = masked_parameters(self.model, expanded(self.model, graph, {}, names=self.weights))
         return graph
+
+    def _check_residual(self) -> None:
+        """What is compact already goes on losing the channels that it lost before: its widths are told one way.
+
+        Raises:
+            UsageError: it lost those of residual sums, and now would not; or the other way round.
+        """
+        before = bool(self.about.get("residual", False))
+        if self.about.get("widths") and before != self.config.residual:
+            what = f"this network was made smaller {'with' if before else 'without'} the channels of residual sums"
+            raise UsageError(what, where="prune.residual", hint=f"residual: {str(before).lower()}, as before")
 
     def _check_layers(self) -> None:
         """The layers whose sparsities are given are among those that can be pruned.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from ticketcli.channels.compact import ABOUT
 from ticketcli.errors import InputMissing, UsageError
 from ticketcli.events import Note
 from ticketcli.models.architectures import masked_parameters
@@ -77,7 +78,7 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
         "data": config.data.model_dump(mode="json", exclude_defaults=True),
         "normalization": {"mean": list(splits.normalization.mean), "std": list(splits.normalization.std)},
         "seed": config.seed,
-        **({"widths": source.about["widths"]} if "widths" in source.about else {}),
+        **{key: source.about[key] for key in ABOUT if key in source.about},
         **encoder.facts,
         "task": config.task,
         **({} if config.task == "classification" else {"head": head.about()}),
