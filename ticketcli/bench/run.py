@@ -17,8 +17,8 @@ from ticketcli.bench.row import Row, Setting
 from ticketcli.bench.table import GPU, HOW, ON_GPU, SUITES, Suite
 from ticketcli.errors import TicketError, UsageError, did_you_mean
 
-_VERSIONED = ("ticketcli", "torch", "torchvision", "numpy", "pillow", "safetensors", "hotcoco", "pycocotools",
-              "faster-coco-eval", "nncf", "typer", "onnx", "onnxruntime")  # fmt: skip
+_VERSIONED = ("ticketcli", "torch", "torchvision", "numpy", "pillow", "simplejpeg", "safetensors", "hotcoco",
+              "pycocotools", "faster-coco-eval", "nncf", "typer", "onnx", "onnxruntime")  # fmt: skip
 
 
 def chosen(names: Sequence[str], device: torch.device | None = None) -> list[str]:

@@ -2,7 +2,8 @@
 
 Grey becomes three equal channels, 16-bit grey keeps its upper eight bits (rounded), CMYK, palettes and other colour
 spaces are converted, what is transparent is shown over black, and the orientation that a camera noted is applied. A
-JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 of its scale, which its format makes cheap.
+JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 of its scale, which its format makes cheap. The common JPEG
+goes through `jpeg`, to the same bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from ticketcli.data.jpeg import decode_common
 from ticketcli.errors import CorruptError, InputMissing, TicketError
 
 _SPARE = 4  # a reduced JPEG keeps this many times the size that is shown: above 0.08 ** -0.5, the smallest crop's
@@ -109,6 +111,9 @@ def _refuse_odd(path: Path) -> None:
 
 def _decode(path: Path, size: int) -> Tensor:
     _refuse_odd(path)
+    common = decode_common(path, below=2 * size * _SPARE)
+    if common is not None:
+        return common
     with Image.open(path, formats=_FORMATS) as image:
         if image.format == "JPEG":
             _reduce(image, size * _SPARE)

@@ -13,6 +13,8 @@ from torch import Tensor
 from ticketcli.errors import UsageError, did_you_mean
 from ticketcli.tensors.seeds import derive, permutation
 
+_AT_ONCE = 1 << 18  # numbers, a megabyte
+
 
 class Images(Protocol):
     """N images, all shown at `size` x `size` pixels: in memory (`ImageSet`), or made when wanted (`LazySet`).
@@ -83,9 +85,12 @@ class Normalization:
         """Bytes [N, H, W, C] -> float32 [N, 3, H, W], normalised; the one channel of grey images becomes three."""
         scale = torch.tensor([1 / (255 * std) for std in self.std], device=images.device).view(1, 3, 1, 1)
         shift = torch.tensor([mean / std for mean, std in zip(self.mean, self.std, strict=True)], device=images.device)
-        planes = images.permute(0, 3, 1, 2).to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-        scaled = planes * scale if planes.shape[1] == 1 else planes.mul_(scale)
-        return scaled.sub_(shift.view(1, 3, 1, 1))
+        planes, shift = images.permute(0, 3, 1, 2), shift.view(1, 3, 1, 1)
+        found = torch.empty((len(planes), 3, *planes.shape[2:]), device=images.device)
+        n = len(found) if found.is_cuda else max(1, _AT_ONCE // max(1, found[:1].numel()))
+        for some, into in zip(torch.split(planes, n), torch.split(found, n), strict=True):
+            into.copy_(some).mul_(scale).sub_(shift)  # each pass over what the cache still holds
+        return found
 
     def denormalize(self, images: Tensor) -> Tensor:
         """Normalised [N, 3, H, W] -> the same images in units where black is 0 and white is 1, not clipped."""
