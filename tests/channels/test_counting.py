@@ -5,11 +5,11 @@ from torch import nn
 from tests.channels.nets import NETS, images, net, some_channels
 from ticketcli.channels.choice import drop_lowest
 from ticketcli.channels.compact import compact
-from ticketcli.channels.counting import costs, output_positions, total
+from ticketcli.channels.counting import costs, total
 from ticketcli.channels.graph import channel_graph
 from ticketcli.channels.scores import scales
 from ticketcli.models.architectures import architecture, build_encoder
-from ticketcli.models.cost import macs, one_image, parameters
+from ticketcli.models.cost import macs, macs_by_layer, one_image, parameters
 from ticketcli.models.resnet import ResNet, Shape
 from ticketcli.tensors.seeds import generator
 
@@ -19,7 +19,7 @@ def test_what_is_counted_is_what_the_compact_network_has(kind):
     model = net(kind)
     graph = channel_graph(model)
     channels = some_channels(graph)
-    cost = total(costs(model, graph, channels, output_positions(model, images(1))))
+    cost = total(costs(model, graph, channels, macs_by_layer(model, images(1))))
     assert (cost.parameters, cost.macs) == (parameters(model), macs(model, images(1)))
     small = compact(model, channels)
     assert (cost.parameters_left, cost.macs_left) == (parameters(small), macs(small, images(1)))
@@ -48,7 +48,7 @@ def bare_projections():
 
 @pytest.fixture(scope="module")
 def measured():
-    """Architecture -> network, graph and positions; without values, for only shapes count."""
+    """Architecture -> network, graph and multiply-adds by layer; without values, for only shapes count."""
     found = {}
 
     def of(arch):
@@ -56,7 +56,7 @@ def measured():
             side = architecture(arch.partition(" ")[0]).image_size
             plain = " " not in arch
             model = build_encoder(arch, n_classes=10 if side == 32 else 1000, seed=0) if plain else bare_projections()
-            found[arch] = (model, channel_graph(model), output_positions(model, one_image(side)))
+            found[arch] = (model, channel_graph(model), macs_by_layer(model, one_image(side)))
         return found[arch]
 
     return of
@@ -65,10 +65,10 @@ def measured():
 @pytest.mark.parametrize(("arch", "rate", "recomputed", "published"), RATES)
 def test_the_reductions_are_those_recomputed_from_the_rates(measured, arch, rate, recomputed, published):
     """S9."""
-    model, graph, positions = measured(arch)
+    model, graph, by_layer = measured(arch)
     gammas = scales(model, graph)
     channels = drop_lowest(gammas, gammas, rate)
-    cost = total(costs(model, graph, channels, positions))
+    cost = total(costs(model, graph, channels, by_layer))
     found = (100 * cost.parameter_reduction, 100 * cost.mac_reduction)
     assert found == pytest.approx(recomputed, abs=0.01)
     assert found == pytest.approx(published, abs=1.0)
@@ -77,6 +77,6 @@ def test_the_reductions_are_those_recomputed_from_the_rates(measured, arch, rate
 def test_counting_leaves_the_network_as_it_was():
     model = net("basic").train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    output_positions(model, images(1))
+    macs_by_layer(model, images(1))
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(part.training and not part._forward_hooks for part in model.modules())

@@ -7,13 +7,14 @@ from torch import nn
 from tests.channels.nets import gunn, images, lived, masked, net, some_channels
 from ticketcli.channels.compact import ScatteredTap, compact, shrink, widths
 from ticketcli.channels.controls import controlled
-from ticketcli.channels.counting import costs, output_positions, total
+from ticketcli.channels.counting import costs, total
 from ticketcli.channels.graph import Consumer, channel_graph
 from ticketcli.channels.group import Rows, Segment, Tapped
 from ticketcli.channels.knockoffs.permute import permuted
 from ticketcli.channels.masks import channels_of, expanded
 from ticketcli.channels.scores import bn_scales, filter_norms
 from ticketcli.errors import MismatchError, UsageError
+from ticketcli.models.cost import macs_by_layer
 from ticketcli.models.gunn_layer import GunnLayer
 from ticketcli.models.rcnn import build_rcnn
 from ticketcli.store.mask import Mask
@@ -155,10 +156,10 @@ def test_what_masks_say_of_costs_is_what_the_smaller_network_has(kind):
     model = net(kind)
     graph = channel_graph(model)
     channels = some_channels(graph)
-    positions = output_positions(model, torch.zeros(1, 3, 16, 16))
-    found, small = total(costs(model, graph, channels, positions)), compact(model, channels)
+    macs = macs_by_layer(model, torch.zeros(1, 3, 16, 16))
+    found, small = total(costs(model, graph, channels, macs)), compact(model, channels)
     assert found.parameters_left == sum(weight.numel() for weight in small.parameters())
-    own = total(costs(small, channel_graph(small), {}, output_positions(small, torch.zeros(1, 3, 16, 16))))
+    own = total(costs(small, channel_graph(small), {}, macs_by_layer(small, torch.zeros(1, 3, 16, 16))))
     assert found.macs_left == own.macs
 
 

@@ -8,12 +8,13 @@ from torch import nn
 
 from tests.channels.nets import images, lived, masked, net, some_channels
 from ticketcli.channels.compact import ScatteredTap, compact, shrink, widths
-from ticketcli.channels.counting import costs, output_positions, total
+from ticketcli.channels.counting import costs, total
 from ticketcli.channels.graph import Consumer, channel_graph
 from ticketcli.channels.group import Rows, Tapped
 from ticketcli.channels.masks import channels_of, expanded
 from ticketcli.channels.scores import bn_scales, filter_norms
 from ticketcli.models.architectures import build_encoder
+from ticketcli.models.cost import macs_by_layer
 from ticketcli.models.rcnn import build_rcnn
 from ticketcli.tensors.files import copy_of, load_into
 
@@ -127,10 +128,10 @@ def test_what_masks_say_is_what_was_meant_and_what_the_smaller_network_costs(kin
     channels = some_channels(graph)
     found = channels_of(graph, expanded(model, graph, channels))
     assert all(torch.equal(found[name], channels[name]) for name in channels)
-    positions = output_positions(model, torch.zeros(1, 3, 16, 16))
-    cost, small = total(costs(model, graph, channels, positions)), compact(model, channels, graph=graph)
+    macs = macs_by_layer(model, torch.zeros(1, 3, 16, 16))
+    cost, small = total(costs(model, graph, channels, macs)), compact(model, channels, graph=graph)
     assert cost.parameters_left == sum(weight.numel() for weight in small.parameters())
-    own = total(costs(small, graph_of(small), {}, output_positions(small, torch.zeros(1, 3, 16, 16))))
+    own = total(costs(small, graph_of(small), {}, macs_by_layer(small, torch.zeros(1, 3, 16, 16))))
     assert cost.macs_left == own.macs
 
 

@@ -8,10 +8,11 @@ import torch
 
 from tests.cli.command_line import ticket
 from ticketcli.channels.choice import drop_lowest
-from ticketcli.channels.counting import costs, output_positions, total
+from ticketcli.channels.counting import costs, total
 from ticketcli.channels.graph import channel_graph
 from ticketcli.channels.scores import filter_norms, scales
 from ticketcli.models.architectures import build_encoder, prunable
+from ticketcli.models.cost import macs_by_layer
 from ticketcli.recipe.recipe import parse_recipe
 from ticketcli.stage import PRUNE, STAGES
 from ticketcli.tensors.files import copy_of, write_checkpoint
@@ -40,7 +41,7 @@ def test_channels_and_single_weights_leave_as_many_parameters():
     gone = ours.channels_gone(ours.n_rounds)
     assert gone == 1 - Fraction(4, 5) ** 5
     channels = drop_lowest(filter_norms(model, graph, order=1), scales(model, graph), gone)
-    cost = total(costs(model, graph, channels, output_positions(model, torch.zeros(1, 3, 32, 32))))
+    cost = total(costs(model, graph, channels, macs_by_layer(model, torch.zeros(1, 3, 32, 32))))
     n = sum(weight.numel() for weight in prunable(model).values())
     assert weights.n_rounds == 7
     assert PRUNE.default_output(weights) == "7"
@@ -49,5 +50,5 @@ def test_channels_and_single_weights_leave_as_many_parameters():
     narrow = configs["narrow"]
     graph = channel_graph(model, residual=narrow.residual)
     channels = drop_lowest(filter_norms(model, graph, order=1), scales(model, graph), narrow.channels_gone(5))
-    cost = total(costs(model, graph, channels, output_positions(model, torch.zeros(1, 3, 32, 32))))
+    cost = total(costs(model, graph, channels, macs_by_layer(model, torch.zeros(1, 3, 32, 32))))
     assert (cost.parameters_left, cost.macs_left) == (66_866, 4_861_572)

@@ -191,6 +191,17 @@ def test_a_round_that_drops_nothing_is_refused():
     assert "round_to" in caught.value.hint
 
 
+def test_a_later_round_that_will_drop_nothing_is_refused_before_anything_is_trained():
+    with pytest.raises(UsageError, match=r"round 2 would drop no channel: it begins and ends with 352"):
+        PrunedNetwork(prune_job(**CHANNELS, rounds=5, fraction=0.3, round_to=64))
+
+
+def test_where_scores_decide_it_is_refused_when_they_are_known():
+    PrunedNetwork(prune_job(**CHANNELS, scope="global", channel_fraction=0.001))
+    with pytest.raises(UsageError, match="would drop no channel"):
+        rounds(scope="global", channel_fraction=0.001)
+
+
 # -------------------------------------------------------------------- scop
 
 

@@ -69,6 +69,11 @@ def drop_lowest(
     return found
 
 
+def kept_of(channels: Mapping[str, int], fraction: float | Fraction, *, multiple: int = 1) -> dict[str, int]:
+    """How many channels of each layer `drop_lowest` keeps where each layer loses its share, whatever the scores."""
+    return {name: _rounded(n - _share(fraction, n), multiple, n) for name, n in channels.items()}
+
+
 def _ranks(name: str, scores: Tensor, scales: Tensor, constants_first: bool) -> Ranks:
     """A layer's channels, the first to fall first."""
     values = scores.detach().cpu().double().numpy().copy()

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ticketcli.channels.graph import ChannelGraph
 from ticketcli.channels.group import cuts_of
 from ticketcli.channels.masks import ChannelMasks, require_channels
-from ticketcli.tensors.modes import evaluating
 
 
 @dataclass(frozen=True)
@@ -48,47 +45,14 @@ class Cost:
         return 1 - self.macs_left / self.macs
 
 
-@torch.no_grad()
-def output_positions(model: nn.Module, images: Tensor) -> dict[str, int]:
-    """How many outputs each convolution and linear layer has in one channel, over all calls and all `images`.
-
-    Runs on tensors without values: it costs neither arithmetic nor memory, and leaves the network as it was.
-
-    Args:
-        model: any network.
-        images: [N, 3, H, W], of which only the shape counts.
-    """
-    found: dict[str, int] = {}
-    names: dict[nn.Module, str] = {
-        part: name for name, part in model.named_modules() if isinstance(part, (nn.Conv2d, nn.Linear))
-    }
-
-    def count(part: nn.Module, _given: object, output: Tensor) -> None:
-        n_channels = part.out_channels if isinstance(part, nn.Conv2d) else part.out_features
-        assert isinstance(n_channels, int)
-        found[names[part]] = found.get(names[part], 0) + output.numel() // n_channels
-
-    ghosts = {name: tensor.to("meta") for name, tensor in (*model.named_parameters(), *model.named_buffers())}
-    handles = [part.register_forward_hook(count) for part in names]
-    try:
-        with evaluating(model):
-            functional_call(model, ghosts, (images.to("meta"),))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
-
-
-def costs(
-    model: nn.Module, graph: ChannelGraph, channels: ChannelMasks, positions: Mapping[str, int]
-) -> dict[str, Cost]:
+def costs(model: nn.Module, graph: ChannelGraph, channels: ChannelMasks, macs: Mapping[str, int]) -> dict[str, Cost]:
     """The cost of every part of the network that has parameters of its own, dense and without the fallen channels.
 
     Args:
         model: at full width.
         graph: of the model.
         channels: which channels live.
-        positions: of one image, from `output_positions`.
+        macs: convolution or linear layer -> its multiply-adds for one image, dense.
 
     Raises:
         UsageError, MismatchError: as `require_channels`.
@@ -106,10 +70,10 @@ def costs(
         if own:
             out, into = rows.get(name, (1, 1)), columns.get(name, (1, 1))
             left = {key: _left(values, out, into) for key, values in own.items()}
-            at = positions.get(name, 0) if isinstance(part, (nn.Conv2d, nn.Linear)) else 0
-            weight = own["weight"].numel() if "weight" in own else 0
             total = sum(values.numel() for values in own.values())
-            found[name] = Cost(total, sum(left.values()), weight * at, left.get("weight", 0) * at)
+            whole = macs.get(name, 0)
+            macs_left = whole * left["weight"] // own["weight"].numel() if whole else 0
+            found[name] = Cost(total, sum(left.values()), whole, macs_left)
     return found
 
 

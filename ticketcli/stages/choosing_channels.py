@@ -10,10 +10,11 @@ from torch import Tensor
 
 from ticketcli.channels import scores as scored
 from ticketcli.channels.choice import drop_lowest
-from ticketcli.channels.counting import costs, output_positions, total
+from ticketcli.channels.counting import costs, total
 from ticketcli.channels.graph import ChannelGraph
 from ticketcli.channels.masks import channels_of, expanded
 from ticketcli.errors import TicketError, UsageError
+from ticketcli.models.cost import macs_by_layer, one_image
 from ticketcli.stages.chosen import Chosen, finetuned_state
 from ticketcli.stages.controlling import Controlling
 from ticketcli.stages.crediting import Crediting
@@ -122,9 +123,8 @@ def _left(network: PrunedNetwork, graph: ChannelGraph, found: scored.Scores, bef
 
 def _counts(network: PrunedNetwork, graph: ChannelGraph, after: Channels) -> dict[str, Any]:
     """Channels, and what they save, by the dense network's shapes: nothing is smaller before it is compacted."""
-    side = network.splits.train.size
-    positions = output_positions(network.model, torch.zeros(1, 3, side, side))
-    cost = total(costs(network.model, graph, after, positions))
+    macs = macs_by_layer(network.model, one_image(network.splits.train.size))
+    cost = total(costs(network.model, graph, after, macs))
     layers = {name: {"kept": int(one.sum()), "of": len(one)} for name, one in after.items()}
     kept, of = (sum(one[key] for one in layers.values()) for key in ("kept", "of"))
     return {

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ticketcli.channels.choice import kept_of
 from ticketcli.channels.graph import ChannelGraph, channel_graph
 from ticketcli.channels.masks import expanded
 from ticketcli.data.batches import Batches, in_order
@@ -145,11 +146,29 @@ class PrunedNetwork:
                 "no channels of this network can fall" + (f" ({reasons})" if reasons else ""),
                 where="prune.granularity", hint="granularity: weight, or a network of convolutions with BatchNorm",
             )  # fmt: skip
+        self._check_rounds(graph.channels)
         if self.config.criterion == "feedback":
             with evaluating(self.model):
                 GatedNetwork(self.model)  # refuses what gates do not allow, before anything is trained
         self.weights = masked_parameters(self.model, expanded(self.model, graph, {}, names=self.weights))
         return graph
+
+    def _check_rounds(self, channels: dict[str, int]) -> None:
+        """Every round drops a channel, where that does not depend on scores; now, not after a training.
+
+        Raises:
+            UsageError: names the first that does not.
+        """
+        config, left = self.config, channels
+        for number in range(1, config.n_rounds + 1) if config.scope == "layer" else ():
+            kept = kept_of(channels, config.channels_gone(number), multiple=config.round_to)
+            if all(kept[name] >= n for name, n in left.items()):
+                raise UsageError(
+                    f"round {number} would drop no channel: it begins and ends with {sum(left.values())}",
+                    where="prune.round_to" if config.round_to > 1 else "prune.rounds",
+                    hint="raise fraction or channel_fraction, or lower rounds or round_to",
+                )  # fmt: skip
+            left = {name: min(n, kept[name]) for name, n in left.items()}
 
     def _check_residual(self) -> None:
         """What is compact already goes on losing the channels that it lost before: its widths are told one way.
