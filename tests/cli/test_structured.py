@@ -37,6 +37,7 @@ steps:
   slim: {stage: compact, ticket: back}
   slimmer: {stage: prune, encoder: slim, loss: cls, granularity: channel, criterion: l2, channel_fraction: 0.3, residual: true}
   least: {stage: compact, ticket: slimmer/healed}
+  solved: {stage: prune, encoder: slim, loss: cls, criterion: lobs, rounds: 1, calibrate: 32, compensate: true}
   carried: {stage: transfer, ticket: slim, task: semantic, data: {name: scenes, images: 12}, schedule: tiny, batch: 4,
             channels: 8, recalibrate_bn: 32}
   scenes: {stage: transfer, ticket: small, task: semantic, data: {name: scenes, images: 12}, schedule: tiny,
@@ -121,6 +122,8 @@ def test_channels_of_residual_sums_fall_whatever_values_a_ticket_is_given_and_ev
     assert least["residual"] is True
     assert least["widths"]["layer4.0.conv2"] < widths["layer4.0.conv2"]
     assert "residual" not in loaded(run, "small", "compact").about
+    assert loaded(run, "solved", "1-compensated").about["widths"] == widths
+    assert metrics(run, "solved", "round-01")["kept"] == round(0.8 * metrics(run, "solved", "round-01")["prunable"])
 
 
 def test_a_transfer_under_a_mask_is_compacted_too(run):
