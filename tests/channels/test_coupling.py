@@ -170,11 +170,11 @@ def test_a_channel_of_the_state_is_worth_what_all_that_write_it_are():
         model.transition2[0].weight[3:7].flatten(1), model.get_submodule(UNIT).conv3.weight.flatten(1),
         model.get_submodule(UNIT).projection[0].weight.flatten(1),
     ], dim=1)  # fmt: skip
-    torch.testing.assert_close(filter_norms(model, graph, order=1)[f"{UNIT}.conv3"], rows.abs().sum(dim=1))
-    torch.testing.assert_close(filter_norms(model, graph, order=2)[f"{UNIT}.conv3"], rows.norm(dim=1))
+    torch.testing.assert_close(filter_norms(model, graph, order=1)[f"{UNIT}.conv3"], rows.abs().sum(dim=1) / 3)
+    torch.testing.assert_close(filter_norms(model, graph, order=2)[f"{UNIT}.conv3"], rows.norm(dim=1) / 3**0.5)
     unit = model.get_submodule(UNIT)
     gammas = model.transition2[1].weight[3:7].abs() + unit.bn3.weight.abs() + unit.projection[1].weight.abs()
-    torch.testing.assert_close(bn_scales(model, graph)[f"{UNIT}.conv3"], gammas)
+    torch.testing.assert_close(bn_scales(model, graph)[f"{UNIT}.conv3"], gammas / 3)
 
 
 def test_all_that_write_a_channel_are_blended_by_one_share():

@@ -76,6 +76,64 @@ def test_a_sum_whose_channels_somebody_needs_keeps_its_width(change):
     assert not any(group.falls_from_a_sum for group in graph_of(Odd()).groups)
 
 
+class Joined(nn.Module):
+    """A sum of two convolutions, and what follows it, as the tests below have it."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.one, self.two = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 6, 1), nn.Conv2d(4, 6, 1)
+        self.one_bn, self.two_bn, self.third_bn = (nn.BatchNorm2d(6) for _ in range(3))
+        self.relu, self.third, self.head = nn.ReLU(), nn.Conv2d(6, 6, 1), nn.Linear(6, 2)
+
+    def sum(self, x):
+        x = self.stem(x)
+        return self.relu(self.one_bn(self.one(x)) + self.two_bn(self.two(x)))
+
+    def end(self, x):
+        return self.head(x.mean((2, 3)))
+
+
+class NormBehind(Joined):
+    def forward(self, x):
+        return self.end(self.third(self.third_bn(self.sum(x))))
+
+
+class TwoNorms(Joined):
+    def forward(self, x):
+        x = self.stem(x)
+        return self.end(self.third_bn(self.one_bn(self.one(x))) + self.two_bn(self.two(x)))
+
+
+class SharedNorm(Joined):
+    def forward(self, x):
+        return self.end(self.one_bn(self.third(self.sum(x))))
+
+
+class SharedHead(Joined):
+    def forward(self, x):
+        y = self.sum(x)
+        return self.end(y) + self.end(self.third_bn(self.third(y)))
+
+
+class ComputedHead(Joined):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.utils.parametrizations.weight_norm(self.head)
+
+    def forward(self, x):
+        return self.end(self.sum(x))
+
+
+@pytest.mark.parametrize("kind", [NormBehind, TwoNorms, SharedNorm, SharedHead, ComputedHead])
+def test_a_sum_that_a_layer_reads_which_cannot_be_cut_for_it_keeps_its_width(kind):
+    model = lived(kind())
+    graph = graph_of(model)
+    assert not any(group.falls_from_a_sum for group in graph.groups)
+    channels = some_channels(graph)
+    whole, small = masked(model, expanded(model, graph, channels)), compact(model, channels, graph=graph)
+    torch.testing.assert_close(small(images()), whole(images()), rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_compact_network_says_what_the_masked_one_says_and_its_taps_keep_their_width(kind):
     model = net(kind)
@@ -140,9 +198,9 @@ def test_a_channel_of_a_sum_is_worth_what_all_that_write_it_are():
     graph = graph_of(model)
     writers = [model.layer1[1].conv3, model.layer1[0].conv3, model.layer1[0].downsample[0]]
     rows = torch.cat([conv.weight.flatten(1) for conv in writers], dim=1)
-    torch.testing.assert_close(filter_norms(model, graph, order=2)["layer1.1.conv3"], rows.norm(dim=1))
+    torch.testing.assert_close(filter_norms(model, graph, order=2)["layer1.1.conv3"], rows.norm(dim=1) / 3**0.5)
     norms = [model.layer1[1].bn3, model.layer1[0].bn3, model.layer1[0].downsample[1]]
-    gammas = torch.stack([norm.weight.abs() for norm in norms]).sum(dim=0)
+    gammas = torch.stack([norm.weight.abs() for norm in norms]).mean(dim=0)
     torch.testing.assert_close(bn_scales(model, graph)["layer1.1.conv3"], gammas)
 
 

@@ -38,6 +38,12 @@ steps:
   slimmer: {stage: prune, encoder: slim, loss: cls, granularity: channel, criterion: l2, channel_fraction: 0.3, residual: true}
   least: {stage: compact, ticket: slimmer/healed}
   solved: {stage: prune, encoder: slim, loss: cls, criterion: lobs, rounds: 1, calibrate: 32, compensate: true}
+  deep: {stage: pretrain, arch: resnet18_3x3, epochs: 1it, data: {name: digits, classes: [0, 1, 2], per_class: 10}}
+  deep-narrow: {stage: prune, encoder: deep, loss: cls, granularity: channel, criterion: l1, channel_fraction: 0.9, residual: true, heal: 0ep}
+  deep-slim: {stage: compact, ticket: deep-narrow/1}
+  inner: {stage: prune, encoder: deep-slim, loss: cls, granularity: channel, criterion: l1, channel_fraction: 0.02, scope: global,
+          residual: true, heal: 0ep}
+  inner-slim: {stage: compact, ticket: inner/1}
   carried: {stage: transfer, ticket: slim, task: semantic, data: {name: scenes, images: 12}, schedule: tiny, batch: 4,
             channels: 8, recalibrate_bn: 32}
   scenes: {stage: transfer, ticket: small, task: semantic, data: {name: scenes, images: 12}, schedule: tiny,
@@ -124,6 +130,16 @@ def test_channels_of_residual_sums_fall_whatever_values_a_ticket_is_given_and_ev
     assert "residual" not in loaded(run, "small", "compact").about
     assert loaded(run, "solved", "1-compensated").about["widths"] == widths
     assert metrics(run, "solved", "round-01")["kept"] == round(0.8 * metrics(run, "solved", "round-01")["prunable"])
+
+
+def test_what_lost_channels_of_sums_once_and_others_later_is_read_as_it_was_before(run):
+    before, after = (loaded(run, step, "compact").about for step in ("deep-slim", "inner-slim"))
+    sums = [f"layer{stage}.1.conv2" for stage in (2, 3, 4)]
+    assert [after["widths"][name] for name in sums] == [before["widths"][name] for name in sums]
+    assert after["residual"] is True
+    assert set(after["widths"]) == set(before["widths"])
+    assert after["widths"] != before["widths"]
+    network(run, "inner-slim", "compact")
 
 
 def test_a_transfer_under_a_mask_is_compacted_too(run):

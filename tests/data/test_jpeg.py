@@ -87,6 +87,18 @@ UNCOMMON = {
 }
 
 
+def test_colours_at_a_quarter_of_the_rows_are_left_to_pil(tmp_path):
+    """4:4:1, which 4:1:1 becomes where it is turned without decoding."""
+    path = written(tmp_path, picture(32, 32), subsampling=2)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"\xff\xc0") + 11  # how often the first colour is sampled
+    assert data[place] == 0x22  # four blocks of it, as 0x14 has
+    data[place] = 0x14
+    path.write_bytes(bytes(data))
+    assert decode_common(path, below=FAR) is None
+    assert torch.equal(decode(path, 32), by_pil(path))
+
+
 @pytest.mark.parametrize("kind", list(UNCOMMON))
 def test_uncommon_files_are_left_to_pil(tmp_path, kind):
     path = written(tmp_path, **UNCOMMON[kind])

@@ -57,6 +57,7 @@ def coupled_groups(
     nodes: Sequence[fx.Node],
     modules: Mapping[str, nn.Module],
     may_fall: Callable[[fx.Node], bool],
+    is_apart: Callable[[fx.Node], bool],
     *,
     residual: bool = False,
 ) -> dict[str, ChannelGroup]:
@@ -66,11 +67,12 @@ def coupled_groups(
         nodes: of the trace, in order.
         modules: of the network, by name.
         may_fall: whether rows of a convolution can fall as far as the convolution goes: not the stem, not shared.
+        is_apart: whether a layer is called once, with a weight of its own: else it cannot be cut for one of its inputs.
         residual: whether sums outside layers that couple their channels couple them too.
     """
     if not residual and not any(getattr(module, "couples_channels", False) for module in modules.values()):
         return {}
-    walk = _Walk(modules, may_fall, residual)
+    walk = _Walk(modules, may_fall, is_apart, residual)
     for node in nodes:
         walk.visit(node)
     return {rows.conv: group for group in walk.groups() for rows in group.producers}
@@ -79,8 +81,14 @@ def coupled_groups(
 class _Walk:
     """Numbers of channels, node by node."""
 
-    def __init__(self, modules: Mapping[str, nn.Module], may_fall: Callable[[fx.Node], bool], residual: bool) -> None:
-        self.modules, self.may_fall, self.residual = modules, may_fall, residual
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        may_fall: Callable[[fx.Node], bool],
+        is_apart: Callable[[fx.Node], bool],
+        residual: bool,
+    ) -> None:
+        self.modules, self.may_fall, self.is_apart, self.residual = modules, may_fall, is_apart, residual
         self.sums: list[_Track] = []  # of residual blocks
         self.tracks: dict[fx.Node, _Track] = {}
         self.parts: dict[fx.Node, list[_Track]] = {}  # what a split returns
@@ -106,7 +114,7 @@ class _Walk:
         if given is None:
             return False
         if isinstance(module, nn.Linear):
-            return self._is_read(node, given, module.in_features)
+            return self.is_apart(node) and self._is_read(node, given, module.in_features)
         if getattr(module, "keeps_width", False):
             for place, one in enumerate(given.channels):
                 self._of(one).taps.append((str(node.target), place))
@@ -158,8 +166,10 @@ class _Walk:
         before = node.args[0]
         assert isinstance(before, fx.Node)
         readers = [reader for reader in before.users if not only_asks_for_size(reader)]
-        alone = before.op == "call_module" and len(readers) == 1 and str(node.target) not in self.norms.values()
-        if not alone or not norm.affine or not norm.track_running_stats:
+        is_of_conv = before.op == "call_module" and isinstance(self.modules[str(before.target)], nn.Conv2d)
+        if not is_of_conv or len(readers) != 1 or not self.is_apart(node):
+            return False
+        if not norm.affine or not norm.track_running_stats:
             return False
         self.norms[str(before.target)] = str(node.target)
         self.tracks[node] = given

@@ -67,7 +67,7 @@ def channel_graph(model: nn.Module, *, method: str | None = None, residual: bool
     """
     nodes = list(_traced(model, method).nodes)
     finder = _Finder(nodes, dict(model.named_modules()))
-    coupled = coupled_groups(nodes, finder.modules, finder.may_fall, residual=residual)
+    coupled = coupled_groups(nodes, finder.modules, finder.may_fall, finder.is_apart, residual=residual)
     groups: list[ChannelGroup] = []
     left_out: list[LeftOut] = []
     for node in nodes:
@@ -133,6 +133,10 @@ class _Finder:
     def may_fall(self, node: fx.Node) -> bool:
         """Whether a convolution's channels can fall, whatever becomes of them."""
         return self._reason_against_conv(node) is None
+
+    def is_apart(self, node: fx.Node) -> bool:
+        """Whether a layer is called once, with a weight of its own."""
+        return not self._is_shared(node) and _has_own_weight(self.modules[str(node.target)])
 
     def reason_against(self, node: fx.Node) -> str | None:
         """Why the channels of a convolution stay; None where they can fall."""

@@ -32,28 +32,29 @@ def _rows(model: nn.Module, group: ChannelGroup, what: Literal["conv", "norm"]) 
 def scales(model: nn.Module, graph: ChannelGraph) -> Scores:
     """gamma, with its sign: the scale that each channel's BatchNorm multiplies with.
 
-    Of channels that several convolutions write together, the sum of the scales' magnitudes.
+    Of channels that several convolutions write together, the mean of the scales' magnitudes.
     """
     found = {}
     for group in graph.groups:
         gammas = _rows(model, group, "norm")
-        found[group.conv] = gammas[0] if len(gammas) == 1 else torch.stack(gammas).abs().sum(dim=0)
+        found[group.conv] = gammas[0] if len(gammas) == 1 else torch.stack(gammas).abs().mean(dim=0)
     return found
 
 
 def filter_norms(model: nn.Module, graph: ChannelGraph, *, order: int) -> Scores:
     """The norm of each filter: the sum of magnitudes for order 1, the Euclidean norm for order 2.
 
-    Of channels that several convolutions write together, the norm of all their filters.
+    Of channels that several convolutions write together, the mean of their norms; for order 2 the root of the mean of
+    squares. So a ranking over all layers does not count who writes a channel.
 
     Source: Li et al., "Pruning filters for efficient ConvNets", 2017, order 1; order 2 is the usual variant.
     """
-    return {
-        group.conv: torch.linalg.vector_norm(
-            torch.cat([rows.flatten(1) for rows in _rows(model, group, "conv")], dim=1), ord=order, dim=1
-        )
-        for group in graph.groups
-    }
+    found = {}
+    for group in graph.groups:
+        filters = [rows.flatten(1) for rows in _rows(model, group, "conv")]
+        norms = torch.linalg.vector_norm(torch.cat(filters, dim=1), ord=order, dim=1)
+        found[group.conv] = norms / len(filters) ** (1 / order)
+    return found
 
 
 def bn_scales(model: nn.Module, graph: ChannelGraph) -> Scores:

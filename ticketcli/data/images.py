@@ -86,7 +86,7 @@ class Normalization:
         scale = torch.tensor([1 / (255 * std) for std in self.std], device=images.device).view(1, 3, 1, 1)
         shift = torch.tensor([mean / std for mean, std in zip(self.mean, self.std, strict=True)], device=images.device)
         planes, shift = images.permute(0, 3, 1, 2), shift.view(1, 3, 1, 1)
-        found = torch.empty((len(planes), 3, *planes.shape[2:]), device=images.device)
+        found = torch.empty((len(planes), 3, *planes.shape[2:]), dtype=torch.float32, device=images.device)
         n = len(found) if found.is_cuda else max(1, _AT_ONCE // max(1, found[:1].numel()))
         for some, into in zip(torch.split(planes, n), torch.split(found, n), strict=True):
             into.copy_(some).mul_(scale).sub_(shift)  # each pass over what the cache still holds

@@ -41,5 +41,5 @@ def decode_common(path: Path, *, below: int) -> Tensor | None:
         if colours not in _COLOURS or min(height, width) >= below or (most is not None and height * width > most):
             return None
         return torch.from_numpy(simplejpeg.decode_jpeg(data, "RGB"))
-    except ValueError:  # broken, or not supported; PIL finds words for it
+    except (ValueError, KeyError):  # broken, or not supported, as 4:4:1 is not; PIL finds words for it
         return None

@@ -95,11 +95,12 @@ def _living(model: Encoder, source: Loaded) -> tuple[ChannelGraph, dict[str, Ten
     """Which channels live, in the reading of the mask that explains more of it: with residual sums, or without.
 
     The mask decides, for a ticket may have the values of another checkpoint, which knows nothing of how it was pruned.
+    What is compact already is read as it was before: its widths are told one way.
     """
-    mask = source.mask
+    mask, about = source.mask, source.about
     assert mask is not None
     readings = []
-    for residual in (False, True):
+    for residual in [bool(about.get("residual", False))] if about.get("widths") else [False, True]:
         graph = channel_graph(model, residual=residual)
         try:
             channels = channels_of(graph, mask)

@@ -138,7 +138,7 @@ class PrunedNetwork:
         self._check_residual()
         graph = channel_graph(self.model, residual=self.config.residual)
         if self.config.residual and not any(group.falls_from_a_sum for group in graph.groups):
-            hint = "leave residual out: a sum keeps its width where the stem enters it, or a shortcut padded with zeros"
+            hint = "leave residual out: sums keep their width where the stem, a padded shortcut or a bare tap is"
             raise UsageError("no residual sum of this network can lose channels", where="prune.residual", hint=hint)
         if not graph.groups:
             reasons = "; ".join(f"{one.conv}: {one.reason}" for one in graph.left_out[:2])
