@@ -198,3 +198,25 @@ def test_interpolated_tickets_are_marked_beside_the_dense_network_at_its_own_spa
     ]
     assert "~: interpolated" in text
     assert "A row without values" in text
+
+
+ARMS = """
+schema: 1
+steps:
+  dense: {stage: pretrain, data: digits}
+  t: {stage: transfer, data: digits, ticket: dense, for_each: {arm: {a: 0.1, b: 0.2}}, lr: $arm}
+report: {table: t, rows: arm}
+"""
+
+
+@pytest.mark.parametrize(("sizes", "shown"), [((300, 67), True), ((300, 300), False)])
+def test_networks_of_other_sizes_say_how_many_weights_they_have(sizes, shown):
+    """A compact network keeps all that it has: of what it lost, sparsity says nothing."""
+    units = {
+        f"t@arm={arm}": {"task": unit({"test": {"top1": 0.5}, "sparsity": 0.0, "parameters": 1000 * size})}
+        for arm, size in zip("ab", sizes, strict=True)
+    }
+    text = text_of(units, ARMS)
+    assert ("weights" in text.splitlines()[0].split()) is shown
+    assert ("67,000" in text) is shown
+    assert ("a compact one has no others left" in text) is shown

@@ -11,6 +11,7 @@ from ticketcli.report.rows import Row
 from ticketcli.report.tables import Comparison, Difference, Table, point_text
 
 _SPARSE = (Measure("sparsity", "sparse"), Measure("network_sparsity", "net"))
+_SIZE = Measure("parameters", "weights")
 _BESIDE = {
     "transfer": (Measure("ticket.psnr", "PSNR"), Measure("bytes", "ticket")),
     "evaluate": (Measure("psnr", "PSNR"), Measure("bytes", "size")),
@@ -37,6 +38,8 @@ def grid(table: Table) -> Grid:
             row.append(list(text))
 
     sparse = [measure for measure in _SPARSE if not (table.config.at and measure.name == "sparsity")]
+    if len({row.mean(_SIZE.name) for row in table.rows} - {None}) > 1:  # some are compact, or other networks
+        sparse.insert(0, _SIZE)
     add([measure.head for measure in sparse], [[m.text(row.mean(m.name)) for m in sparse] for row in table.rows])
     for measure in table.measures:
         against = table.against[measure.name]
@@ -121,6 +124,8 @@ def legend(table: Table, shown: Grid) -> list[str]:
     lines += [words for name, words in LOCATED.items() if name in located]
     if {"sparse", "net"} & set(shown.columns):
         lines.append("Sparse, net: masked share of the prunable weights, and of the whole network.")
+    if _SIZE.head in shown.columns:
+        lines.append("Weights: of the whole network, masked ones included; a compact one has no others left.")
     summaries = [row.summary(measure.name) for row in table.rows for measure in table.measures]
     if any(one.low is not None for one in summaries):
         lines.append(f"Sd: sample standard deviation over {over}. Intervals: Student's t, each row on its own.")
