@@ -87,3 +87,31 @@ class Encoder(nn.Module, ABC):
     def head_prefixes(self) -> tuple[str, ...]:
         """What the classifier's parameter names begin with: `fc.`."""
         return tuple(f"{name}." for name in self.head_names)
+
+
+class StagedEncoder(Encoder):
+    """An encoder that is a chain of stages, tapped behind each: stage by stage through its modules `tap1`, `tap2`, ...
+
+    Logits alone do not pay for taps, which may be wider than what the stages compute.
+    """
+
+    @abstractmethod
+    def _states(self, x: Tensor) -> list[Tensor]:
+        """Images [N, 3, H, W] -> what the stages compute, in order, as wide as they are."""
+
+    @abstractmethod
+    def _logits(self, x: Tensor) -> Tensor:
+        """The last state -> logits [N, n_classes]."""
+
+    def taps_and_logits(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Images [N, 3, H, W] -> the stages' outputs, in order; and logits [N, n_classes]."""
+        states = self._states(x)
+        taps = {
+            name: self.get_submodule(f"tap{number}")(state)
+            for number, (name, state) in enumerate(zip(self.tap_names, states, strict=True), 1)
+        }
+        return taps, self._logits(states[-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [N, 3, H, W] -> logits [N, n_classes]."""
+        return self._logits(self._states(x)[-1])

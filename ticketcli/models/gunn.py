@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ticketcli.models.encoder import Encoder, Tap
+from ticketcli.models.encoder import StagedEncoder, Tap
 from ticketcli.models.folding import Normalized
 from ticketcli.models.gunn_layer import GunnLayer, GunnUnit
 from ticketcli.models.gunn_shape import GunnShape
 from ticketcli.models.resnet import initialise
 
 
-class Gunn(Encoder):
+class Gunn(StagedEncoder):
     """A chain of GUNN layers with a 1x1 transition before each; its taps are the layers' outputs, without a ReLU.
 
     In the form for CIFAR, maps are averaged two by two behind the transitions; in that for ImageNet before them. Odd
@@ -93,19 +93,6 @@ class Gunn(Encoder):
             x = torch.relu_(self.last(x))
         logits: Tensor = self.fc(x.mean(dim=(2, 3)))
         return logits
-
-    def taps_and_logits(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Images [N, 3, H, W] -> the states behind the GUNN layers, in order; and logits [N, n_classes]."""
-        states = self._states(x)
-        taps = {
-            name: self.get_submodule(f"tap{number}")(state)
-            for number, (name, state) in enumerate(zip(self.tap_names, states, strict=True), 1)
-        }
-        return taps, self._logits(states[-1])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images [N, 3, H, W] -> logits [N, n_classes]."""
-        return self._logits(self._states(x)[-1])
 
     @torch.random.fork_rng(devices=[])
     def new_head(self, n_classes: int, draw: torch.Generator) -> None:

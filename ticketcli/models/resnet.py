@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ticketcli.models.encoder import BlockKind, Encoder, Tap
+from ticketcli.models.encoder import BlockKind, StagedEncoder, Tap
 from ticketcli.models.folding import Normalized
 
 Shortcut = Literal["projection", "padding"]
@@ -119,7 +119,7 @@ class PaddedShortcut(nn.Module):
 _BLOCKS: dict[BlockKind, type[BasicBlock | Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
 
 
-class ResNet(Encoder):
+class ResNet(StagedEncoder):
     """A residual network; its taps are the outputs of its stages, `layer1` to the last, after ReLU.
 
     Args:
@@ -151,21 +151,8 @@ class ResNet(Encoder):
         self.fc = nn.Linear(n_in, n_classes)
         initialise(self, generator)
 
-    def taps_and_logits(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Images [N, 3, H, W] -> the stages' outputs after ReLU, in order; and logits [N, n_classes]."""
-        states = self._states(x)
-        taps = {
-            name: self.get_submodule(f"tap{number}")(state)
-            for number, (name, state) in enumerate(zip(self.tap_names, states, strict=True), 1)
-        }
-        return taps, self._logits(states[-1])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images [N, 3, H, W] -> logits [N, n_classes]."""
-        return self._logits(self._states(x)[-1])
-
     def _states(self, x: Tensor) -> list[Tensor]:
-        """Images [N, 3, H, W] -> what the stages compute, as wide as they are."""
+        """Images [N, 3, H, W] -> the stages' outputs after ReLU."""
         x = torch.relu_(self.bn1(self.conv1(x)))
         if self._stem_side == 7:
             x = F.max_pool2d(x, 3, 2, 1)
