@@ -20,7 +20,7 @@ from ticketcli.tensors.files import copy_of, read_checkpoint, read_state, write_
 from ticketcli.training.copies import Copies
 from ticketcli.writer import Writer
 
-_BATCH = 16  # as few as anyone trains on at 224 pixels
+_BATCH = 8
 _STALL = 0.005  # of a step
 _ABOUT = {"arch": "resnet50"}
 

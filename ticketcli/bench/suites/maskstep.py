@@ -16,7 +16,7 @@ from ticketcli.bench.subjects import Subject, batch_of, network, sparse
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.masking import MaskedWeights
 
-_BATCH = 16  # as few as anyone trains on at 224 pixels
+_BATCH = 8
 _SHARE = 0.005  # of a dense step
 
 
