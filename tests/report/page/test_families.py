@@ -113,3 +113,38 @@ def test_names_of_figures_are_fit_for_files_and_never_taken_twice():
     taken = [names.take("A/b: <c>"), names.take("a-b-c"), names.under("run").take("a b c"), names.take("\u00fc" * 9)]
     assert taken == ["a-b-c", "a-b-c-2", "run-a-b-c", "figure"]
     assert len(slug("x" * 500)) <= 60
+
+
+COMPACT = """
+schema: 1
+for_each: {seed: [0]}
+defaults: {prune: {encoder: dense, lambda: 0, rounds: 3, seed: $seed}}
+steps:
+  dense: {stage: pretrain, data: digits, seed: $seed}
+  weights: {stage: prune}
+  channels: {stage: prune, granularity: channel, criterion: l1}
+  small: {stage: compact, ticket: channels/3}
+  t: {stage: transfer, ticket: $arm, data: digits, seed: $seed, for_each: {arm: [dense, weights/3, small]}}
+report: {table: t, over: seed}
+"""
+
+
+def of_size(parameters, sparsity, network_sparsity):
+    (task,) = transferred(0.5).values()
+    sizes = {"parameters": parameters, "sparsity": sparsity, "network_sparsity": network_sparsity}
+    return {"task": unit({**task.metrics, **sizes})}
+
+
+def test_networks_of_other_sizes_stand_where_their_weights_are_and_not_at_all_of_their_own():
+    units = {
+        "t@arm=dense,seed=0": of_size(1000, 0.0, 0.0),
+        "t@arm=weights-3,seed=0": of_size(1000, 0.5, 0.4),
+        "t@arm=small,seed=0": of_size(250, 0.0, 0.0),
+    }
+    section = results(subject(COMPACT, units), Names())
+    drawn = chart(section)
+    assert {curve.name: [point.x for point in curve.points] for curve in drawn.curves} == {
+        "weights/3": [0.6], "small": [0.25],
+    }  # fmt: skip
+    assert "largest network" in drawn.x.label
+    assert "heads too" in section.figures[0].caption

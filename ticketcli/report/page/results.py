@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from ticketcli.figures.chart import Chart, Curve, Level, Point
 from ticketcli.figures.figure import Figure
@@ -19,11 +20,13 @@ from ticketcli.report.rows import Row
 from ticketcli.report.tables import Table, make_table
 from ticketcli.report.words import comparison, grid, legend
 
+_SIZE = "parameters"  # of a whole network, masked weights included
 _TICKS = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001)
 REMAINING = Axis(
     "weights that remain, % of the prunable (logarithmic)", lambda share: f"{100 * share:g}", is_log=True,
     is_reversed=True, ticks=_TICKS,
 )  # fmt: skip
+_OF_LARGEST = replace(REMAINING, label="weights that remain, % of the largest network, whole (logarithmic)")
 Series = tuple[object, ...]
 _HEALED = "Each point is the mask of a round, healed (finetuned under it), on source {part} images."
 # measure -> title, and what a point is
@@ -85,11 +88,13 @@ def _round_curves(subject: Subject, rows: Sequence[Row], measure: Measure) -> li
     for row in rows:
         if row.values(measure.name) and row.values("sparsity"):
             series.setdefault(tuple(row.key.values()), []).append(row)
-    curves = []
+    curves, remain = [], _remain([row for members in series.values() for row in members])
     for members in series.values():
         arm = subject.arm(subject.recipe[members[0].measured[0].real])
         if arm is not None:
-            points = tuple(_point(row, measure, f"{arm.name}, {_round(row.point)}") for row in members)
+            points = tuple(
+                _point(row, measure, f"{arm.name}, {_round(row.point)}", remain.share(row)) for row in members
+            )
             curves.append(Curve(arm.name, points, arm.number, is_control=arm.is_control))
     return curves
 
@@ -107,14 +112,37 @@ def _figure(subject: Subject, table: Table, measure: Measure, names: Names) -> l
     rows = [row for row in table.rows if row.values(measure.name) and row.mean("sparsity") is not None]
     if not rows:
         return [Words(f"{what}: nothing was measured yet, so there is no figure.", is_absence=True)]
-    curves, levels = _curves(subject, table, rows, measure)
+    remain = _remain(rows)
+    curves, levels = _curves(subject, table, rows, measure, remain)
     if not curves:
         return [Words(f"{what}: no ticket was measured yet, so there is no figure.", is_absence=True)]
     told = "Each point is a ticket: its mean, its interval, and the weights that it keeps."
+    if remain.axis is not REMAINING:
+        told += " Networks differ in size, so weights are counted over the whole of each, heads too."
     if levels:
         told += " The dashed line is the dense network, with its interval as a band."
     name = names.take(table.name or "-".join(table.config.table), measure.head)
-    return [Drawn(_drawn(subject, name, f"{what}, against the weights that remain", told, curves, levels, measure))]
+    title = f"{what}, against the weights that remain"
+    return [Drawn(_drawn(subject, name, title, told, curves, levels, measure, remain.axis))]
+
+
+class _Remain(NamedTuple):
+    """What each row has left: of its prunable weights, or where networks differ in size of all of the largest one's."""
+
+    axis: Axis
+    shares: Mapping[int, float]  # by the row's identity
+
+    def share(self, row: Row) -> float:
+        return self.shares[id(row)]
+
+
+def _remain(rows: Sequence[Row]) -> _Remain:
+    sizes = [row.mean(_SIZE) for row in rows]
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(rows) or len(set(known)) == 1:
+        return _Remain(REMAINING, {id(row): 1 - (row.mean("sparsity") or 0.0) for row in rows})
+    living = [size * (1 - (row.mean("network_sparsity") or 0.0)) for size, row in zip(known, rows, strict=True)]
+    return _Remain(_OF_LARGEST, {id(row): weights / max(known) for row, weights in zip(rows, living, strict=True)})
 
 
 def target_of(table: Table, measure: Measure) -> str:
@@ -122,7 +150,9 @@ def target_of(table: Table, measure: Measure) -> str:
     return measure.name.rpartition(IN)[0].replace(IN, " ") or " and ".join(table.config.table)
 
 
-def _curves(subject: Subject, table: Table, rows: Sequence[Row], measure: Measure) -> tuple[list[Curve], list[Level]]:
+def _curves(
+    subject: Subject, table: Table, rows: Sequence[Row], measure: Measure, remain: _Remain
+) -> tuple[list[Curve], list[Level]]:  # fmt: skip
     levels: list[Level] = []
     series: dict[Series, list[Row]] = {}
     for row, family in zip(rows, _families(subject, table, rows), strict=True):
@@ -134,24 +164,24 @@ def _curves(subject: Subject, table: Table, rows: Sequence[Row], measure: Measur
         else:
             series.setdefault(family, []).append(row)
     curves: list[Curve] = []
-    for number, members in enumerate(_apart(series.values())):
+    for number, members in enumerate(_apart(series.values(), remain)):
         behind = subject.pruning_behind(subject.recipe[members[0].measured[0].step])
         arm = subject.arm(behind[0]) if behind else None
-        members = sorted(members, key=lambda row: row.mean("sparsity") or 0.0)
+        members = sorted(members, key=remain.share, reverse=True)
         own = {tuple(row.key.values()) for row in members}
         name = table.title(members[0]) if len(own) == 1 or arm is None else arm.name
         taken = {curve.look for curve in curves}
         look = number if arm is None else arm.number
         look = look if look not in taken else max(len(subject.arms), *taken) + 1
-        points = tuple(_point(row, measure, table.title(row)) for row in members)
+        points = tuple(_point(row, measure, table.title(row), remain.share(row)) for row in members)
         curves.append(Curve(name, points, look, is_control=arm is not None and arm.is_control))
     return curves, levels
 
 
-def _apart(families: Iterable[list[Row]]) -> Iterator[list[Row]]:
+def _apart(families: Iterable[list[Row]], remain: _Remain) -> Iterator[list[Row]]:
     """Tickets of one pruning that are equally sparse, such as the last round's and the healed one, are no curve."""
     for rows in families:
-        places = {round(row.mean("sparsity") or 0.0, 6) for row in rows}
+        places = {round(remain.share(row), 6) for row in rows}
         yield from [rows] if len(places) == len(rows) else [[row] for row in rows]
 
 
@@ -182,14 +212,13 @@ def _says_which(name: str, pairs: Sequence[tuple[Mapping[str, Label], str]]) -> 
     return len(found) == len({value for value, _ in found}) == len({output for _, output in found})
 
 
-def _point(row: Row, measure: Measure, title: str) -> Point:
-    found, sparsity = row.summary(measure.name), row.mean("sparsity")
+def _point(row: Row, measure: Measure, title: str, share: float) -> Point:
+    found = row.summary(measure.name)
     assert found.mean is not None
-    assert sparsity is not None
     interval = measure.interval(found.low, found.high)
     low, high = _within(measure, found.low), _within(measure, found.high)
     text = f"{title}: {measure.text(found.mean)}" + (f" ({interval})" if interval else "") + f", n = {found.n}"
-    return Point(1 - sparsity, found.mean, low, high, tuple(row.values(measure.name)), text)
+    return Point(share, found.mean, low, high, tuple(row.values(measure.name)), text)
 
 
 def _within(measure: Measure, bound: float | None) -> float | None:
@@ -199,7 +228,7 @@ def _within(measure: Measure, bound: float | None) -> float | None:
 
 def _drawn(
     subject: Subject, name: str, title: str, told: str, curves: Sequence[Curve], levels: Sequence[Level],
-    measure: Measure,
+    measure: Measure, remaining: Axis = REMAINING,
 ) -> Figure:  # fmt: skip
     numbers = [len(point.replicates) for curve in curves for point in curve.points]
     if any(curve.is_control for curve in curves):
@@ -218,7 +247,7 @@ def _drawn(
     rows += [(one.name, "100 %", "", measure.text(one.y), measure.interval(one.low, one.high)) for one in levels]
     return Figure(
         name, title, told, subject.facts(counted(numbers), interval_words(numbers)),
-        Chart(REMAINING, axis, tuple(curves), tuple(levels), reach=(1.0,)), f"{told} {'; '.join(best)}.",
+        Chart(remaining, axis, tuple(curves), tuple(levels), reach=(1.0,)), f"{told} {'; '.join(best)}.",
         ("", "remain", "n", measure.head, "95 % interval"), tuple(rows),
     )  # fmt: skip
 
