@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ticketcli.data.batches import AUGMENTATIONS, Batches, in_order
+from ticketcli.data.batches import AUGMENTATIONS, Batches, _Gathered, _Windows, in_order
 from ticketcli.data.images import ImageSet, Normalization
 from ticketcli.errors import UsageError
 
@@ -146,3 +146,16 @@ def test_what_jigsaw_does_is_a_function_of_seed_epoch_and_image():
     assert all(torch.equal(one[label], other[label]) for label in one)
     again = epoch_of(batches(5, "crop-flip-jigsaw", seed=8), 2)
     assert any(not torch.equal(one[label], again[label]) for label in one)
+
+
+@pytest.mark.parametrize("augment", ["none", "shift", "crop-flip"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_windows_and_rows_of_pixels_make_the_same_bytes(augment, channels):
+    pixels = torch.randint(256, (50, 8, 6, channels), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    given = ImageSet(pixels, torch.arange(50), tuple(map(str, range(50))))
+    made = Batches(given, normalization=PLAIN, batch=10, seed=3, augment=augment, device=CPU)
+    assert isinstance(made._maker, _Windows)
+    rows = _Gathered(given, made.order, AUGMENTATIONS[augment], CPU)
+    for epoch in range(2):
+        for step in range(made.per_epoch):
+            assert torch.equal(made._maker.at(epoch, step), rows.at(epoch, step))

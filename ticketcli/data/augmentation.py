@@ -74,6 +74,12 @@ class Draws:
         return uniforms(derive(self.seed, purpose, self.epoch, *numbers), self.counters)
 
 
+def moves(kind: Augmentation, draws: Draws) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """How far down and to the right in its padding each image is cut, and whether it is mirrored then: [B] each."""
+    down, right = (draws.integers(purpose, 2 * kind.padding + 1) for purpose in ("down", "right"))
+    return down, right, draws.integers("mirror", 2) == 1 if kind.mirrored else np.zeros(len(down), dtype=np.bool_)
+
+
 def pixel_rows(kind: Augmentation, draws: Draws, places: NDArray[np.int64], height: int, width: int) -> Tensor:
     """Which pixels make each image: [B * H * W] rows of padded images [N, H + 2p, W + 2p, C] seen as rows of pixels.
 
@@ -83,16 +89,16 @@ def pixel_rows(kind: Augmentation, draws: Draws, places: NDArray[np.int64], heig
     def draw(purpose: str, n: int) -> Tensor:
         return torch.from_numpy(draws.integers(purpose, n))[:, None]
 
+    down, right, mirrored = (torch.from_numpy(drawn)[:, None] for drawn in moves(kind, draws))
     padded_width = width + 2 * kind.padding
     per_image = (height + 2 * kind.padding) * padded_width
-    down, right = draw("down", 2 * kind.padding + 1), draw("right", 2 * kind.padding + 1)
     columns, rows = torch.arange(width)[None], torch.arange(height)[None]
     if kind.rolled:
         axis = draw("jigsaw", 3)  # neither, along the width, along the height
         columns = torch.where(axis == 1, (columns + draw("jigsaw width", width)) % width, columns)
         rows = torch.where(axis == 2, (rows + draw("jigsaw height", height)) % height, rows)
     if kind.mirrored:
-        columns = torch.where(draw("mirror", 2) == 1, width - 1 - columns, columns)
+        columns = torch.where(mirrored, width - 1 - columns, columns)
     lines = torch.from_numpy(places)[:, None] * per_image + (rows + down) * padded_width
     short = torch.int32 if int(places.max(initial=0) + 1) * per_image < 2**31 else torch.int64  # half as much to move
     return (lines.to(short)[:, :, None] + (columns + right).to(short)[:, None, :]).view(-1)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 from torch.nn import functional as F
 
-from ticketcli.data.augmentation import AUGMENTATIONS, Augmentation, Draws, augmentation, pixel_rows
+from ticketcli.data.augmentation import AUGMENTATIONS, Augmentation, Draws, augmentation, moves, pixel_rows
 from ticketcli.data.images import Images, ImageSet, Normalization
 from ticketcli.data.lazy import LazySet, Stored
 from ticketcli.data.order import Order
@@ -65,19 +67,50 @@ class Batches:
         self._maker.close()
 
 
-def _maker(images: Images, order: Order, kind: Augmentation, device: torch.device) -> _Gathered | _Streamed:
+def _maker(images: Images, order: Order, kind: Augmentation, device: torch.device) -> _Windows | _Gathered | _Streamed:
     if isinstance(images, ImageSet):
         if not kind.resized:
-            return _Gathered(images, order, kind, device)
+            return _held(images, order, kind, device)
         size, here = images.size, Sources(workers=0)  # small images: cut here sooner than sent to a worker
         images = LazySet(Stored(images.images), images.labels, images.class_names, size, here)
     assert isinstance(images, LazySet)
     held = None if kind.resized else images.in_memory()
-    return _Streamed(images, order, kind, device) if held is None else _Gathered(held, order, kind, device)
+    return _Streamed(images, order, kind, device) if held is None else _held(held, order, kind, device)
+
+
+def _held(images: ImageSet, order: Order, kind: Augmentation, device: torch.device) -> _Windows | _Gathered:
+    """The quicker way for images in memory; both make the same bytes."""
+    if kind.rolled or device.type != "cpu":
+        return _Gathered(images, order, kind, device)
+    return _Windows(images, order, kind)
+
+
+class _Windows:
+    """Images in memory, on a CPU: a batch is one gather of windows into padded planes, whose rows numpy copies whole."""
+
+    def __init__(self, images: ImageSet, order: Order, kind: Augmentation) -> None:
+        self.order, self.kind = order, kind
+        n, height, width, channels = images.images.shape
+        pad = kind.padding
+        planes = images.images.new_zeros((n, channels, height + 2 * pad, width + 2 * pad))
+        planes[:, :, pad : pad + height, pad : pad + width] = images.images.permute(0, 3, 1, 2)
+        windows = sliding_window_view(planes.numpy(), (height, width), axis=(2, 3))
+        self.windows = np.moveaxis(windows, 1, 3)  # [N, 2p + 1, 2p + 1, C, H, W]
+
+    def at(self, epoch: int, step: int) -> Tensor:
+        """Bytes [B, H, W, C], plane by plane in memory."""
+        chosen = self.order.chosen(epoch, step)
+        down, right, mirrored = moves(self.kind, Draws(self.order.seed, epoch, chosen))
+        images = self.windows[chosen, down, right]
+        images[mirrored] = torch.from_numpy(images[mirrored]).flip(-1).numpy()
+        return torch.from_numpy(images).permute(0, 2, 3, 1)
+
+    def close(self) -> None:
+        """Nothing to end."""
 
 
 class _Gathered:
-    """Images in memory, on the device: a batch is one gather of rows of pixels."""
+    """Images in memory, on the device: a batch is one gather of rows of pixels, wherever each of them goes."""
 
     def __init__(self, images: ImageSet, order: Order, kind: Augmentation, device: torch.device) -> None:
         self.order, self.kind, self.device = order, kind, device
