@@ -86,7 +86,7 @@ def _held(images: ImageSet, order: Order, kind: Augmentation, device: torch.devi
 
 
 class _Windows:
-    """Images in memory, on a CPU: a batch is one gather of windows into padded planes, whose rows numpy copies whole."""
+    """Images in memory, on a CPU: a batch is one gather of windows of padded planes, whose rows numpy copies whole."""
 
     def __init__(self, images: ImageSet, order: Order, kind: Augmentation) -> None:
         self.order, self.kind = order, kind

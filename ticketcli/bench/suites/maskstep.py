@@ -41,6 +41,10 @@ def run(job: BenchJob) -> Iterator[Row]:
     yield job.compare(
         what, masked.mask_gradients, peer, dense_step, equality=check, goal=Goal("cost", _SHARE), note=note
     )
+    copies = [weight.detach().clone() for weight in subject.weights.values()]
+    copy = partial(torch._foreach_copy_, copies, [weight.detach() for weight in subject.weights.values()])
+    note = "no peer, but what memory allows: a copy reads and writes as much"
+    yield job.compare(what, masked.mask_gradients, "a copy of the weights", copy, equality=check, note=note)
     ways: dict[str, tuple[Callable[[], None], Goal | None]] = {
         "torch.nn.utils.prune (hooks)": (_hooks(job, subject, mask), Goal("cost", 0.15)),
         "a loop over tensors": (partial(_loop, subject, _floats(subject, mask)), None),
