@@ -26,7 +26,7 @@ CUT_smoke    := 'dense.data={name: digits, classes: 0-4}' 'pixels.data={name: sc
                 'images.data={name: digits, classes: 5-9, per_class: 20}' \
                 defaults.pretrain.epochs=60it 'defaults.pretrain.milestones=[40it]' \
                 defaults.train-decoder.epochs=40it 'defaults.train-decoder.milestones=[]' \
-                defaults.prune.finetune=2it defaults.prune.recalibrate_bn=64 defaults.transfer.recalibrate_bn=64 \
+                report.replicates=2 defaults.prune.finetune=2it defaults.prune.recalibrate_bn=64 defaults.transfer.recalibrate_bn=64 \
                 pixels.epochs=4it images.epochs=4it 'images.milestones=[]'
 RUN_STUDY     = $(BIN)/ticket run recipes/study.yaml $(CUT_$(SCALE)) --run $(STUDY) --data-dir $(DATA)
 

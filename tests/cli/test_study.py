@@ -48,12 +48,12 @@ def test_the_study_is_reproduced_small_in_minutes_and_continues(tmp_path):
     ]  # fmt: skip
     first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500, check=False)
     assert first.returncode == 0, first.stderr[-3000:]
-    assert first.stdout.index("Time:") < first.stdout.index("What was asked before there were results")
+    assert first.stdout.index("Time:") < first.stdout.index("What the recipe asks")
     page = (tmp_path / "study" / "study.md").read_text()
     for name in RECIPE.contrasts:
         assert f"| {name} |" in page
     assert "unfinished" not in page.lower()
     assert "Not there yet" not in page
-    assert "What was asked before there were results" in (tmp_path / "study" / "page" / "report.html").read_text()
+    assert "What the recipe asks" in (tmp_path / "study" / "page" / "report.html").read_text()
     again = ticket("report", "--run", tmp_path / "study", "--format", "markdown")
     assert again.out.strip() == page.strip()

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from tests.report.sweep import report, rounds, transferred, unit
+from ticketcli.errors import UsageError
 from ticketcli.report.intervals import holm
 from ticketcli.store.codec import write_mask
 from ticketcli.store.manifest import Artifact, FileRecord
@@ -193,10 +194,92 @@ def test_two_contrasts_are_compared_seed_by_seed():
 def test_contrasts_of_different_measures_are_compared_in_units_of_what_there_is_to_gain():
     pixels, images, wide, wider, _, shares, share = all_asked(TWO, both_targets())
     assert shares.units == pytest.approx((wide.summary.mean, wider.summary.mean))
-    assert share.values == pytest.approx({seed: v / wide.summary.mean for seed, v in pixels.values.items()})
-    assert shares.values == pytest.approx(
-        {seed: share.values[seed] - images.values[seed] / wider.summary.mean for seed in pixels.values}
+    assert share.summary.mean == pytest.approx(pixels.summary.mean / wide.summary.mean)
+    assert shares.summary.mean == pytest.approx(
+        pixels.summary.mean / wide.summary.mean - images.summary.mean / wider.summary.mean
     )
+
+
+def shares_of(effects, units, dense=0.0):
+    """Both targets, so that the effects and the units are these, seed by seed."""
+    found = {}
+    for step, effect, unit_, arms in (("t", effects[0], units[0], True), ("u", effects[1], units[1], False)):
+        low = 0.3 - np.asarray(unit_)
+        names = ("with_1", "with_2", "without_1", "without_2") if arms else ("with", "without")
+        found |= told(step, dense=[0.3] * 8, **{
+            arm: low + (np.asarray(effect) if arm.startswith("with_") or arm == "with" else 0.0) for arm in names
+        })  # fmt: skip
+    return found
+
+
+def test_units_that_are_known_roughly_do_not_make_equal_shares_look_different():
+    """Effects of three tenths of units that are five of their spreads: were the units taken for known, it were 1 in 3."""
+    lines = TWO.replace("wide_images]}", "wide_images], role: secondary}", 1)
+    draw, wrong = np.random.default_rng(2), []
+    for _ in range(100):
+        units = draw.normal(0.1, 0.02, (2, 8))
+        effects = 0.3 * 0.1 + draw.normal(0, 0.001, (2, 8))
+        wrong.append(all_asked(lines, shares_of(effects, units))[5].summary.p < 0.05)
+    assert np.mean(wrong) <= 0.1
+
+
+def test_a_margin_that_is_known_roughly_calls_no_more_effects_of_its_size_equivalent():
+    """A tenth of what is two of its spreads: were the margin taken for known, it were 1 in 6."""
+    lines = f"    a: {{{QUESTION}, role: primary, margin: 0.5, margin_of: wide}}\n" + GATE.replace(", spreads: 5", "")
+    draw, wrong = np.random.default_rng(3), []
+    for _ in range(100):
+        units = draw.normal(0.1, 0.05, (2, 8))
+        effects = 0.5 * 0.1 + draw.normal(0, 0.001, (2, 8))
+        found = all_asked(lines, shares_of(effects, units))[0].p_equivalent
+        wrong.append(found is not None and found < 0.05)
+    assert np.mean(wrong) <= 0.1
+
+
+def test_a_margin_of_nothing_is_told():
+    found, _ = all_asked(f"    a: {{{QUESTION}, role: primary, margin: 0.1, margin_of: wide}}\n" + GATE.replace(
+        "role: gate, spreads: 5", "role: descriptive"), study(0.0, dense=0.3, noise=NOISE))  # fmt: skip
+    assert (found.margin, found.verdict, found.why) == (
+        None,
+        "inconclusive",
+        "'wide' not above 0, so there is no margin",
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "verdict", "why"), [(4, "unfinished", "4 of 8 replicates are complete"), (8, "supported", "")]
+)
+def test_a_recipe_cut_to_some_of_its_replicates_has_no_verdict(n, verdict, why):
+    """Else each part of a run has an answer of its own, and one of several looks finds what is not there."""
+    text = STEPS.replace("[0, 1, 2, 3, 4, 5, 6, 7]", str(list(range(n)))).replace("report:", "report:\n  replicates: 8")
+    found, gate = report(text + f"    a: {{{QUESTION}, role: primary}}\n" + GATE, study(0.05)).contrasts
+    assert (found.verdict, found.why, found.planned) == (verdict, why, 8)
+    assert gate.verdict == ("unfinished" if n == 4 else "passed")
+    assert not found.lacking
+
+
+def test_a_gate_that_is_not_finished_leaves_its_question_open():
+    units = study(0.05, dense=0.9)
+    del units["t@arm=dense,seed=3"]
+    found, gate = all_asked(f"    a: {{{QUESTION}, role: primary, needs: wide}}\n" + GATE, units)
+    assert (gate.verdict, found.verdict, found.why) == ("unfinished", "unfinished", "'wide' unfinished")
+
+
+def test_secondary_questions_without_an_answer_yet_count_among_those_that_are_corrected():
+    lines = "".join(
+        f"    {name}: {{of: t, metric: test.top1, plus: {arm}, less: without/1, role: secondary}}\n"
+        for name, arm in (("x", "with/1"), ("y", "dense"))
+    )
+    units = study(0.01)
+    for seed in SEEDS:
+        del units[f"t@arm=dense,seed={seed}"]
+    x, y = all_asked(lines, units)
+    assert x.p_holm == pytest.approx(2 * x.summary.p)
+    assert y.p_holm is None
+
+
+def test_replicates_is_a_number():
+    with pytest.raises(UsageError, match="replicates"):
+        report(STEPS.replace("report:", "report:\n  replicates: few") + f"    a: {{{QUESTION}}}\n", {})
 
 
 def test_nothing_is_counted_in_units_of_nothing():
@@ -286,7 +369,7 @@ def test_masks_of_rounds_that_are_not_done_leave_a_replicate_incomplete(tmp_path
 
 
 WANTED = """\
-What was asked before there were results
+What the recipe asks
 
 contrast  in            n  difference    sd     95 % interval       p    Holm   flips  visible  margin  p within
 wide      top-1 points  8      +39.47  0.89  +38.73 to +40.21
@@ -313,7 +396,7 @@ def test_the_answers_read_like_this():
 
 def test_answers_are_on_the_page_and_in_json():
     made = report(STEPS + f"    a: {{{QUESTION}, role: primary}}\n" + GATE, study(0.05))
-    assert "## What was asked before there were results\n\n| contrast | in |" in made.as_markdown("t", "")
+    assert "## What the recipe asks\n\n| contrast | in |" in made.as_markdown("t", "")
     assert "\n- a (primary): supported.\n" in made.as_markdown("t", "")
     found = json.loads(json.dumps(made.as_json(), allow_nan=False))["contrasts"]
     assert [(one["name"], one["verdict"], one["summary"]["n"]) for one in found] == [

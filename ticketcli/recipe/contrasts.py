@@ -56,7 +56,7 @@ class ContrastConfig(Config):
     )
     over: OneOrMore = Field((REPLICATE,), description="the variables that make the replicates, paired by their values")
     margin: float | None = Field(
-        None, gt=0, description="differences up to this count as none; with margin_of a share of that contrast's mean"
+        None, gt=0, description="differences within this are equivalent; with margin_of a share of that contrast's mean"
     )
     margin_of: str = Field("", description="the contrast that the margin is a share of")
     spreads: float | None = Field(
@@ -96,6 +96,17 @@ def parse_contrasts(raw: object) -> dict[str, ContrastConfig]:
     if not isinstance(raw, dict) or not raw:
         raise UsageError("contrasts is a mapping", where="report.contrasts", hint="{NAME: {of: STEP, ...}}")
     return ContrastConfig.parse_each(raw, where="report.contrasts", example="{of: STEP, plus: ours/7, less: imp/7}")
+
+
+def parse_replicates(raw: object) -> int:
+    """How many replicates the contrasts were planned with, from `report.replicates`; 0 where nobody said.
+
+    Raises:
+        UsageError: no number of replicates.
+    """
+    if raw is not None and (not isinstance(raw, int) or isinstance(raw, bool) or raw < 1):
+        raise UsageError(f"replicates is {raw!r}", where="report.replicates", hint="how many there will be, such as 8")
+    return raw or 0
 
 
 def check_contrasts(

@@ -11,7 +11,7 @@ from typing import Any
 from ticketcli.canon import digest
 from ticketcli.errors import InputMissing, UsageError, UsageErrors, did_you_mean
 from ticketcli.recipe.computing import StageConfig
-from ticketcli.recipe.contrasts import ContrastConfig, check_contrasts, parse_contrasts
+from ticketcli.recipe.contrasts import ContrastConfig, check_contrasts, parse_contrasts, parse_replicates
 from ticketcli.recipe.for_each import (
     Axis,
     Label,
@@ -26,7 +26,7 @@ from ticketcli.recipe.for_each import (
 )
 from ticketcli.recipe.overrides import drop, override
 from ticketcli.recipe.strict_yaml import load_yaml
-from ticketcli.recipe.tables import CONTRASTS, TableConfig, check_table, parse_tables, where_of
+from ticketcli.recipe.tables import CONTRASTS, REPLICATES, TableConfig, check_table, parse_tables, where_of
 
 SCHEMA = 1
 STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -68,7 +68,7 @@ class Recipe:
 
     `aliases` maps a step that equals an earlier one, and so is not run again, to that step; `instances` maps each step
     of the file to all its repetitions, those that are aliases too; `tables` and `contrasts` are what `report:` asks
-    for.
+    for, and `replicates` with how many, 0 where it does not say.
     """
 
     steps: tuple[RecipeStep, ...]
@@ -77,6 +77,7 @@ class Recipe:
     tables: Mapping[str, TableConfig] = field(default_factory=dict)
     about: str = ""
     contrasts: Mapping[str, ContrastConfig] = field(default_factory=dict)
+    replicates: int = 0
 
     def __getitem__(self, name: str) -> RecipeStep:
         name = self.real(name)
@@ -158,7 +159,8 @@ def parse_recipe(
         check_table(table, where_of(name), stages, variables, as_written=not overrides and not drops)
     check_contrasts(contrasts, stages, variables, as_written=not overrides and not drops)
     steps = tuple(step for made in instances.values() for step in made if step.name not in expansion.aliases)
-    return Recipe(steps, expansion.aliases, instances, tables, str(raw.get("about") or ""), contrasts)
+    replicates = parse_replicates(asked.get(REPLICATES))
+    return Recipe(steps, expansion.aliases, instances, tables, str(raw.get("about") or ""), contrasts, replicates)
 
 
 def is_file_reference(text: str) -> bool:

@@ -13,7 +13,7 @@ from ticketcli.recipe.config import Config, Names
 from ticketcli.recipe.for_each import Label, Variables
 
 STEP = "step"  # the row variable that a table of several steps has beside those of for_each
-CONTRASTS = "contrasts"  # the key of `report:` that is about no table
+CONTRASTS, REPLICATES = "contrasts", "replicates"  # the keys of `report:` that are about no table
 REPLICATE = "seed"  # the variable that makes replicates unless over: says otherwise
 STAGES = ("transfer", "evaluate", "prune")
 # What is shown unless metric: says otherwise; of several, those that were measured.
@@ -82,7 +82,7 @@ def parse_tables(raw: object) -> dict[str, TableConfig]:
     if not raw:
         return {}
     assert isinstance(raw, dict)
-    raw = {key: value for key, value in raw.items() if key != CONTRASTS}
+    raw = {key: value for key, value in raw.items() if key not in (CONTRASTS, REPLICATES)}
     if not raw:
         return {}
     if "tables" not in raw:

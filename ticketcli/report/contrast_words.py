@@ -8,7 +8,7 @@ from ticketcli.report.contrasts import Contrast
 from ticketcli.report.grid import Grid
 from ticketcli.report.paired import POWER
 
-TITLE = "What was asked before there were results"
+TITLE = "What the recipe asks"
 _ORDER = ("gate", "primary", "secondary", "descriptive")
 _GROUPS = (0, 1, 2, 3, 3, 4, 5, 5, 5, 6, 7, 7)
 
@@ -35,7 +35,7 @@ def _row(one: Contrast) -> tuple[str, ...]:
     return (
         one.name,
         measure.head + measure.unit * (measure.unit == " points"),
-        f"{found.n} of {one.planned}" if one.lacking else str(found.n),
+        f"{found.n} of {one.planned}" if one.is_partial else str(found.n),
         "" if found.mean is None else measure.difference(found.mean),
         measure.spread(found.sd),
         interval,
@@ -70,7 +70,7 @@ def contrasts_legend(contrasts: Sequence[Contrast]) -> list[str]:
     over = " and ".join(dict.fromkeys(name for one in contrasts for name in one.config.over))
     lines = [f"Differences are paired by {over}; intervals and p: two-sided paired t."]
     if any(one.p_holm is not None for one in contrasts):
-        lines.append("Holm: p of the secondary ones, adjusted for all of them.")
+        lines.append("Holm: p of the secondary ones, adjusted for all of them; visible is at their share of the level.")
     if any(one.p_sign is not None for one in contrasts):
         lines.append("Flips: p of the exact sign-flip test, which assumes no normal distribution.")
     if any(one.detectable is not None for one in contrasts):
@@ -78,11 +78,12 @@ def contrasts_legend(contrasts: Sequence[Contrast]) -> list[str]:
             f"Visible: the smallest difference that so many pairs with this sd show with a power of {POWER:.0%}."
         )
     if any(one.margin is not None for one in contrasts):
-        lines.append("Margin: differences up to it count as none; p within: of two one-sided tests that it is inside.")
+        lines.append("Margin: what lies within it is called equivalent; p within: of two one-sided tests that it does.")
     lines.append(
         "Supported, contradicted: above, below 0 at the 5 % level; equivalent: within the margin at that level;"
     )
     lines.append("inconclusive: neither. Descriptive ones are not tested.")
+    lines.append(f"P is about other {over}s of the same experiment: all of them are judged on the same test images.")
     shared = [one.name for one in contrasts if one.leans_on_one]
     if shared:
         lines.append(f"A run stands in several pairs of {', '.join(shared)}: its own chance is in all of them.")

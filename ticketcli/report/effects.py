@@ -23,7 +23,7 @@ class Effect:
         summary: of the paired differences.
         values: the differences themselves, one a pair.
         p_adjusted: p for all contrasts that are tested together; None where it is tested alone.
-        margin: differences within this of 0 would count as none; None where nobody said.
+        margin: differences within this of 0 are called equivalent; None where nobody said.
         detectable: the smallest difference that so many pairs show with a power of 80 %; None where it is not known.
         role: gate, primary, secondary or descriptive.
         verdict: what follows, in words.
@@ -62,7 +62,7 @@ def table_effects(table: Table) -> list[Effect]:
 
 
 def contrast_effects(contrasts: Sequence[Contrast]) -> list[Effect]:
-    """What the recipe asked before there were results, gates first; those of which no replicate is there stay out."""
+    """What the recipe asks, gates first; those of which no replicate is there stay out."""
     return [
         Effect(
             one.name, one.measure, one.summary, tuple(one.values.values()), one.p_holm, one.margin, one.detectable,

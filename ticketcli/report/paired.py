@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ticketcli.report.intervals import Summary
+from ticketcli.report.intervals import summarize
 
 MOST_FLIPPED = 20  # differences whose signs are flipped in all ways, about a million
 POWER = 0.8
@@ -34,19 +34,29 @@ def sign_flip(differences: Sequence[float]) -> float | None:
     return float(np.count_nonzero(np.abs(sums) >= seen - slack) / sums.size)
 
 
-def equivalence(found: Summary, margin: float) -> float | None:
+def equivalence(differences: Sequence[float], margins: Sequence[float]) -> float | None:
     """The p of the hypothesis that the mean lies outside of -margin to +margin: the larger of two one-sided t tests.
 
-    None where there is no spread to test with.
+    A margin that was itself measured is given for each replicate, and tested with it, so that its spread counts. None
+    where there is no spread to test with.
 
-    Source: Schuirmann, "A comparison of the two one-sided tests procedure and the power approach", 1987.
+    Source: Schuirmann, "A comparison of the two one-sided tests procedure and the power approach", 1987; for ratios
+    Fieller, "Some problems in interval estimation", 1954.
     """
-    if found.mean is None or not found.sd or found.n < 2:
+    below = [margin - one for one, margin in zip(differences, margins, strict=True)]
+    above = [margin + one for one, margin in zip(differences, margins, strict=True)]
+    found = [_above_zero(below), _above_zero(above)]
+    return None if None in found else max(p for p in found if p is not None)
+
+
+def _above_zero(values: Sequence[float]) -> float | None:
+    """The one-sided p of the hypothesis that the mean is 0 or less."""
+    found = summarize(values)
+    if found.mean is None or not found.sd:
         return None
     from scipy.special import stdtr
 
-    error = found.sd / math.sqrt(found.n)
-    return float(stdtr(found.n - 1, (abs(found.mean) - margin) / error))
+    return float(stdtr(found.n - 1, -found.mean * math.sqrt(found.n) / found.sd))
 
 
 def detectable(n: int, *, power: float = POWER, level: float = 0.95) -> float | None:

@@ -44,7 +44,7 @@ def _group(subject: Subject, title: str, effects: Sequence[Effect], names: Names
         numbers = [effect.summary.n for effect in some]
         told = "Each line is a mean of paired differences; right of the dashed line is more."
         if any(effect.margin is not None for effect in some):
-            told += " The grey band is the margin within which a difference counts as none."
+            told += " The grey band is the margin within which differences are called equivalent."
         interval = "95 %, paired t" if any(effect.summary.low is not None for effect in some) else "none: too few pairs"
         lines = tuple(_line(effect) for effect in some)
         axis = Axis(f"difference in {measure.head}{measure.unit and ','}{measure.unit}", lambda v: tick(measure, v))
