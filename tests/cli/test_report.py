@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -91,6 +92,24 @@ def test_manifests_alone_are_enough(copy):
     for path in copy.root.rglob("*.safetensors"):
         path.unlink()
     assert rows(ticket("report", "--run", copy.root, "--json")) == before
+
+
+def test_seeds_of_two_machines_have_one_table(copy, tiny_recipe, tmp_path):
+    """Brought home without what is large, and laid side by side."""
+    other = tmp_path / "other"
+    assert ticket("run", tiny_recipe, "for_each.seed=[1]", "--run", other, "-q").code == 0
+    for path in [*other.rglob("*.json"), *other.rglob("*.mask.safetensors")]:
+        home = copy.root / path.relative_to(other)
+        if home.parent != copy.root:  # recipe.json is each run's own
+            home.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, home)
+    both = ("--recipe", tiny_recipe, "for_each.seed=[0, 1]", "--json")
+    found = rows(ticket("report", "--run", copy.root, *both))
+    each = [rows(ticket("report", "--run", run, "--json")) for run in (copy.root, other)]
+    for label, row in found.items():
+        one = row["metrics"]["test.top1"]
+        assert one["n"] == 2
+        assert one["mean"] == pytest.approx(sum(part[label]["metrics"]["test.top1"]["mean"] for part in each) / 2)
 
 
 def test_results_of_another_version_of_a_stage_are_shown_and_told(finished, monkeypatch):
