@@ -1,5 +1,5 @@
 # make demo       the method end to end on real images, in a few minutes
-# make test       lint, types, layers, tests
+# make test       lint, types, layers, tests (WORKERS=2 processes of one thread)
 # make test-all   and the slow ones: crash sweeps, a real SLURM where it is installed
 # make reproduce-small   the study of recipes/study.yaml: its estimate, then its runs (hours; continues when run again),
 #                 then its page; SCALE=smoke in minutes, on images that come along; DATA is where the image sets lie
@@ -12,6 +12,7 @@ RUN      ?= run
 PIP_ARGS ?=
 BIN      := $(VENV)/bin
 DATA     ?= data
+WORKERS  ?= 2
 SCALE    ?= full
 STUDY    ?= $(RUN)-study-$(SCALE)
 
@@ -48,7 +49,7 @@ reproduce-small: $(VENV)/.installed-study
 	@echo "Results: $(STUDY)/study.md"
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
 test-all: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow -rs

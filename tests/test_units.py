@@ -39,3 +39,8 @@ def test_a_size_becomes_bytes(text, n):
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(UsageError, match="is not a size"):
         parse_bytes(text)
+
+
+@pytest.mark.parametrize(("n", "text"), [(999, "999 B"), (999_400, "999 kB"), (999_600, "1 MB"), (999_600_000, "1 GB")])
+def test_a_size_that_is_rounded_to_1000_is_one_of_the_next_unit(n, text):
+    assert human_bytes(n) == text

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ticketcli.canon import digest
-from ticketcli.errors import CorruptError, InputMissing, MismatchError, UsageError, did_you_mean
+from ticketcli.errors import CorruptError, InputMissing, UsageError, did_you_mean
 from ticketcli.recipe.config import Reference
 from ticketcli.recipe.recipe import Recipe, RecipeStep, Ref
 from ticketcli.stage import STAGES, StageSpec, Unit
@@ -348,13 +348,16 @@ def _find(name: str, producer: Step | None, manifest: Manifest | None, ref: Ref)
     return artifact
 
 
+_INSTEAD = {
+    "compact": "a compact network has no mask; name the ticket that it was made of",
+    "ticket": "name the dense network that the ticket was made of",
+}
+
+
 def _check_kind(role: str, ref: str, artifact: Artifact, mark: Reference) -> None:
     if artifact.kind not in (*mark.kinds, *mark.also):
         what = f"{role} needs a {' or '.join(mark.kinds)}, '{ref}' is a {artifact.kind}"
-        hint = (
-            "a compact network has no mask; name the ticket that it was made of" if artifact.kind == "compact" else ""
-        )
-        raise MismatchError(what, where=role, hint=hint)
+        raise UsageError(what, where=role, hint=_INSTEAD.get(artifact.kind, f"name a {mark.kinds[0]} checkpoint"))
 
 
 def _absolute(artifact: Artifact, folder: Path) -> Artifact:

@@ -58,7 +58,7 @@ def human_bytes(n: int) -> str:
     """A size in bytes as people read it: 2.93 MB (powers of 1000)."""
     size = float(n)
     for unit in ("B", "kB", "MB"):
-        if size < 1000:
+        if size < (1000 if unit == "B" else 999.5):  # what would be rounded to 1000 is 1 of the next
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} GB"

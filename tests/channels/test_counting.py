@@ -25,16 +25,16 @@ def test_what_is_counted_is_what_the_compact_network_has(kind):
     assert (cost.parameters_left, cost.macs_left) == (parameters(small), macs(small, images(1)))
 
 
-# architecture, rate, recomputed with rule 7 [%]: parameters, multiply-adds; as published [%]
+# architecture, rate, recomputed with rule 7 [%]: parameters, multiply-adds; as published [%], and how near that is
 RATES = [
-    ("resnet34", 0.30, (39.72, 39.15), (39.7, 39.1)),
-    ("resnet34", 0.35, (45.54, 44.75), (45.6, 44.8)),
-    ("resnet50", 0.35, (42.80, 45.40), (42.8, 45.3)),
-    ("resnet50", 0.45, (52.23, 55.57), (51.8, 54.6)),  # published ones belong to a rate slightly below
-    ("resnet101", 0.35, (46.76, 48.61), (46.8, 48.6)),
-    ("resnet18", 0.30, (39.28, 38.13), (39.3, 38.8)),
-    ("resnet20 with bare projections", 0.45, (56.28, 55.80), (56.3, 55.7)),
-    ("resnet20", 0.45, (56.81, 56.16), (56.3, 55.7)),  # without projections there is less that stays
+    ("resnet34", 0.30, (39.72, 39.15), (39.7, 39.1), 0.1),
+    ("resnet34", 0.35, (45.54, 44.75), (45.6, 44.8), 0.1),
+    ("resnet50", 0.35, (42.80, 45.40), (42.8, 45.3), 0.15),
+    ("resnet50", 0.45, (52.23, 55.57), (51.8, 54.6), 1.0),  # published ones belong to a rate slightly below
+    ("resnet101", 0.35, (46.76, 48.61), (46.8, 48.6), 0.1),
+    ("resnet18", 0.30, (39.28, 38.13), (39.3, 38.8), 0.7),
+    ("resnet20 with bare projections", 0.45, (56.28, 55.80), (56.3, 55.7), 0.15),
+    ("resnet20", 0.45, (56.81, 56.16), (56.3, 55.7), 0.55),  # without projections there is less that stays
 ]
 
 
@@ -62,8 +62,8 @@ def measured():
     return of
 
 
-@pytest.mark.parametrize(("arch", "rate", "recomputed", "published"), RATES)
-def test_the_reductions_are_those_recomputed_from_the_rates(measured, arch, rate, recomputed, published):
+@pytest.mark.parametrize(("arch", "rate", "recomputed", "published", "apart"), RATES)
+def test_the_reductions_are_those_recomputed_from_the_rates(measured, arch, rate, recomputed, published, apart):
     """S9."""
     model, graph, by_layer = measured(arch)
     gammas = scales(model, graph)
@@ -71,7 +71,7 @@ def test_the_reductions_are_those_recomputed_from_the_rates(measured, arch, rate
     cost = total(costs(model, graph, channels, by_layer))
     found = (100 * cost.parameter_reduction, 100 * cost.mac_reduction)
     assert found == pytest.approx(recomputed, abs=0.01)
-    assert found == pytest.approx(published, abs=1.0)
+    assert found == pytest.approx(published, abs=apart)
 
 
 def test_counting_leaves_the_network_as_it_was():

@@ -147,8 +147,9 @@ def test_a_checkpoint_of_another_architecture_is_refused_by_name(copy, tmp_path)
 
 def test_a_file_of_the_wrong_kind_is_refused(copy):
     result = prune(copy, "--encoder", copy.step_folder("dec@seed=0") / "decoder.safetensors")
-    assert result.code == 6
+    assert result.code == 2
     assert "needs a dense" in result.err
+    assert "name a dense checkpoint" in result.err
     foreign = copy.root / "foreign.safetensors"
     save_file({"w": np.zeros(3, np.float32)}, foreign)
     assert prune(copy, "--encoder", foreign).code == 6

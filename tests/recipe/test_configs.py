@@ -101,3 +101,10 @@ def test_a_part_of_a_batch_has_another_image_for_the_placebo():
 def test_images_of_other_sizes_are_not_compiled():
     with pytest.raises(UsageErrors, match="compile is for task: classification"):
         TransferConfig.parse({"data": "scenes", "task": "semantic", "compile": True}, where="t")
+
+
+def test_settings_that_do_not_go_together_are_told_without_all_the_others():
+    with pytest.raises(UsageErrors) as caught:
+        PruneConfig.parse({"granularity": "channel", "criterion": "magnitude", "lr": 0.25}, where="prune")
+    assert "judges single weights" in str(caught.value)
+    assert "0.25" not in str(caught.value)

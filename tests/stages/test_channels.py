@@ -1,6 +1,7 @@
 """Rounds in which whole channels fall: counts, subsets, masks that expand, and SCOP's selection, cut and resumed."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,10 +9,10 @@ import torch
 from tests.stages.small_job import encoder_input, prune_job, run_prune, run_transfer
 from ticketcli.channels.graph import channel_graph
 from ticketcli.channels.masks import channels_of, expanded
-from ticketcli.errors import UsageError
-from ticketcli.events import Progress
+from ticketcli.errors import UsageError, UsageErrors
+from ticketcli.events import Note, Progress
 from ticketcli.models.architectures import build_encoder, prunable
-from ticketcli.stages import knockoffs
+from ticketcli.stages import controlling, knockoffs
 from ticketcli.stages.choosing_channels import choose_channels
 from ticketcli.stages.controlling import STATE
 from ticketcli.stages.prune import prune
@@ -265,10 +266,53 @@ def test_gaussian_controls_that_would_be_copies_are_refused_and_so_are_images_to
         produced_by(knockoff="gaussian")
 
 
+BEHIND = {"knockoff": "gaussian", "knockoff_at": "layer1.0.bn2"}
+
+
 @pytest.mark.parametrize("at", ["layer9", "fc", "layer1.0.conv1"])
-def test_a_layer_at_which_no_controls_can_be_made_is_refused(at):
-    with pytest.raises(UsageError, match=at):
-        produced_by(knockoff="gaussian", knockoff_at=at)
+def test_a_layer_at_which_no_controls_can_be_made_is_refused_before_anything_is_trained(at):
+    with pytest.raises(UsageError, match=at) as caught:
+        PrunedNetwork(prune_job(**SCOP, knockoff="gaussian", knockoff_at=at))
+    assert caught.value.hint or at == "layer1.0.conv1"
+
+
+def test_gates_that_nothing_moves_are_not_ranked_with_those_that_something_does():
+    """They would all stay at 0.5, be worth 0, and fall first."""
+    PrunedNetwork(prune_job(**SCOP, **BEHIND))
+    PrunedNetwork(prune_job(**SCOP, scope="global", knockoff="gaussian", knockoff_at="bn1"))
+    with pytest.raises(UsageError, match=r"layer1\.0\.conv1, layer1\.0\.conv2, which lie before") as caught:
+        PrunedNetwork(prune_job(**SCOP, **BEHIND, scope="global"))
+    assert "scope: layer" in caught.value.hint
+
+
+def test_several_processes_are_refused_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr(knockoffs, "world", lambda: 2)
+    with pytest.raises(UsageError, match="by one process"):
+        PrunedNetwork(prune_job(**SCOP))
+    PrunedNetwork(prune_job(**CHANNELS, channel_fraction=0.3))
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"), [({"calibrate": 3}, "calibrate has to be 4"), ({"batch": 1}, "batch has to be 2")]
+)
+def test_too_few_images_to_take_or_measure_controls_of_are_refused(setting, says):
+    with pytest.raises(UsageErrors, match=says):
+        prune_job(**{**SCOP, **setting})
+
+
+def test_a_selection_is_told_in_a_line_and_that_it_hardly_chose():
+    told = [event.text for event in prune(prune_job(**SCOP)) if isinstance(event, Note)]
+    (line,) = [text for text in told if "selected in 3 steps" in text]
+    assert "hardly chose, raise selection" in line
+
+
+def test_first_and_last_losses_are_of_other_steps(monkeypatch):
+    losses = iter([4.0, 3.0, 1.0])
+    monkeypatch.setattr(controlling, "train_controls", lambda training, batches: (
+        SimpleNamespace(loss=next(losses), done=n + 1) for n, _ in enumerate(batches)
+    ))  # fmt: skip
+    selection = produced_by().metrics["selection"]
+    assert (selection["loss_first"], selection["loss_last"]) == (4.0, 1.0)
 
 
 @pytest.mark.parametrize(

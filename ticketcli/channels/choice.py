@@ -60,7 +60,7 @@ def drop_lowest(
             raise UsageError(
                 f"a fraction of {float(fraction):.3g} over all layers leaves no channel of '{name}'",
                 where=name,
-                hint="lower the fraction, or choose in each layer",
+                hint="lower the fraction, or scope: layer",
             )
         living = torch.ones(len(order), dtype=torch.bool)
         for *_, channel in order[: len(order) - _rounded(n_kept, multiple, len(order))]:

@@ -42,7 +42,7 @@ def require_channels(graph: ChannelGraph, channels: ChannelMasks) -> None:
             )
         if not bool(living.any()):
             raise UsageError(
-                f"no channel of '{name}' would be left", where=name, hint="lower the fraction, or choose in each layer"
+                f"no channel of '{name}' would be left", where=name, hint="lower the fraction, or scope: layer"
             )
 
 

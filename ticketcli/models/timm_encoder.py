@@ -9,7 +9,7 @@ import difflib
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ticketcli.errors import UsageError
 from ticketcli.models.encoder import Encoder
@@ -112,7 +112,7 @@ class TimmEncoder(Encoder):
 
     def _ready_for(self, x: Tensor) -> Any:
         """The net, in this module's mode."""
-        if self._fixed_size not in (None, x.shape[-1]):
+        if not isinstance(x, fx.Proxy) and self._fixed_size not in (None, x.shape[-1]):  # a trace is of any size
             raise UsageError(
                 f"this net takes images of {self._fixed_size} pixels, not of {x.shape[-1]}",
                 where="arch",

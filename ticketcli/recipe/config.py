@@ -182,4 +182,6 @@ def _translate(cls: type[Config], item: Any, where: str) -> UsageError:
         return UsageError(f"'{path[-1]}' is missing", where=place, hint=f"add {path[-1]}:")
     message = message.removeprefix("Value error, ").removeprefix("Input ").removeprefix("input ")
     what, _, hint = message.partition("; ")
-    return UsageError(f"{path[-1] if path else where}: {what}, got {item['input']!r}", where=place, hint=hint)
+    whole = isinstance(item["input"], Mapping)  # settings that do not go together; which do not, the words say
+    got = "" if whole else f", got {item['input']!r}"
+    return UsageError(f"{path[-1] if path else where}: {what}{got}", where=place, hint=hint)

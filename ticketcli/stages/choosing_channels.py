@@ -22,7 +22,7 @@ from ticketcli.stages.knockoffs import seed_of
 from ticketcli.stages.pruned_network import PrunedNetwork
 from ticketcli.store.codec import mask_digest
 from ticketcli.tensors.files import load_into
-from ticketcli.tensors.ranks import require_equal, world
+from ticketcli.tensors.ranks import require_equal
 from ticketcli.training.recalibrate import calibration_batches
 from ticketcli.training.yields import State, Yield
 
@@ -76,9 +76,6 @@ def _scores(
         return scored.random_scores(graph, seed=config.seed), {}
     if config.criterion == "feedback":
         return (yield from _credited(network, graph, number, metrics, resume))
-    if world() > 1:
-        hint = "leave --nproc out; other steps of a recipe may have it"
-        raise UsageError("SCOP's selection is trained by one process", where="prune.criterion", hint=hint)
     base = finetuned_state(network, metrics)
     learning = network.batches("controls", number)
     images = calibration_batches(network.splits, config.calibrate, network.device)

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from ticketcli.channels.controls import controlled
+from ticketcli.channels.controls import START, controlled
 from ticketcli.channels.graph import ChannelGraph
 from ticketcli.channels.knockoffs.learning import Learner, learn
 from ticketcli.channels.knockoffs.source import KnockoffSource
 from ticketcli.channels.selection import ControlSettings, ControlTraining, train_controls
 from ticketcli.data.batches import Batches
 from ticketcli.data.series import Series
-from ticketcli.events import Progress
+from ticketcli.events import Note, Progress
 from ticketcli.models.encoder import Encoder
 from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.stages.knockoffs import Controlled, make_source, measured
 from ticketcli.training.yields import Snapshot, State, Yield
 
 STATE = "controlling"  # what a saved state calls this part of a unit
+_CHOSEN = 0.05  # a gate that moved less than this has hardly begun
 _AVERAGED = 20  # steps whose losses are averaged, at the start and at the end
 
 
@@ -99,11 +100,13 @@ class Controlling:
                 self._losses.append(step.loss)
                 yield from self._step("selecting", step.done, total)
             self.betas = controls.values()
+            n = min(_AVERAGED, max(1, len(self._losses) // 2))
             self.report = {
                 "steps": total, "at_one": controls.at_one, "at_zero": controls.at_zero,
-                "loss_first": _mean(self._losses[:_AVERAGED]), "loss_last": _mean(self._losses[-_AVERAGED:]),
+                "loss_first": _mean(self._losses[:n]), "loss_last": _mean(self._losses[-n:]),
                 "betas": {name: _quartiles(beta) for name, beta in self.betas.items()},
             }  # fmt: skip
+        yield Note(f"{self.what}: {_in_words(self.report, self.betas)}")
 
     def _begin(self, name: str, part: Learner | ControlTraining) -> None:
         """From here on it is saved; and it goes on where a saved one was."""
@@ -126,6 +129,18 @@ class Controlling:
             "iteration": self.base["iteration"] + self._steps,
             STATE: {"steps": self._steps, "losses": list(self._losses), "parts": {**self._saved, **parts}},
         }
+
+
+def _in_words(report: Mapping[str, Any], betas: Mapping[str, Tensor]) -> str:
+    """What the selection came to, and whether it came to anything."""
+    furthest = max(float((beta - START).abs().max()) for beta in betas.values())
+    first, last = report["loss_first"], report["loss_last"]
+    losses = "" if first is None else f", loss {first:.3g} to {last:.3g}"
+    ends = f"{report['at_one']:.0%} of the gates at 1, {report['at_zero']:.0%} at 0"
+    early = "; channels hardly chose, raise selection or selection_lr" if furthest < _CHOSEN else ""
+    return (
+        f"selected in {report['steps']:,} steps{losses}, {ends}, the furthest {furthest:.2g} from where it began{early}"
+    )
 
 
 def _mean(losses: list[float]) -> float | None:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ticketcli.channels.controls import controlled as gated
+from ticketcli.channels.graph import ChannelGraph
 from ticketcli.channels.knockoffs.by_position import ByPosition, some
 from ticketcli.channels.knockoffs.deep import DeepKnockoffs, DeepSettings
 from ticketcli.channels.knockoffs.diagnostics import diagnose
@@ -17,10 +19,11 @@ from ticketcli.channels.knockoffs.generator import GanKnockoffs, GanSettings
 from ticketcli.channels.knockoffs.learning import Learner
 from ticketcli.channels.knockoffs.permute import permuted
 from ticketcli.channels.knockoffs.source import KnockoffSource, pixel_blocks
-from ticketcli.errors import UsageError
+from ticketcli.errors import UsageError, did_you_mean
 from ticketcli.events import Pause
 from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.tensors.modes import evaluating
+from ticketcli.tensors.ranks import world
 from ticketcli.tensors.seeds import derive, generator
 from ticketcli.tensors.turns import Batches
 
@@ -43,10 +46,10 @@ class Controlled:
         """Images [N, 3, H, W] -> themselves, or the layer's output [N, C, h, w] in eval mode."""
         if not self.at:
             return images
-        layers, found = dict(self.model.named_modules()), list[Tensor]()
-        if self.at not in layers:
-            raise UsageError(f"the network has no layer '{self.at}'", where="prune.knockoff_at")
-        handle = layers[self.at].register_forward_hook(lambda _part, _given, output: found.append(output))
+        found = list[Tensor]()
+        handle = self.model.get_submodule(self.at).register_forward_hook(
+            lambda _part, _given, output: found.append(output)
+        )
         try:
             with evaluating(self.model):
                 self.model(images)
@@ -63,6 +66,63 @@ class Controlled:
         return positions(x) if self.at else x.flatten(1)
 
 
+def check_controls(config: PruneConfig, model: nn.Module, graph: ChannelGraph, image: Tensor) -> None:
+    """Refuse what the selection would refuse, by one image [1, 3, H, W]; now, not after a training.
+
+    Raises:
+        UsageError: several processes; no such layer, or one whose channels are judged; too many values for a
+            covariance; or gates that nothing moves would be ranked with those that something does.
+    """
+    if world() > 1:
+        hint = "leave --nproc out; other steps of a recipe may have it"
+        raise UsageError("SCOP's selection is trained by one process", where="prune.criterion", hint=hint)
+    at = config.knockoff_at
+    layers = dict(model.named_modules())
+    if at and at not in layers:
+        raise UsageError(
+            f"the network has no layer '{at}'",
+            where="prune.knockoff_at",
+            hint=did_you_mean(at, [*filter(None, layers)]),
+        )
+    made_of = Controlled(model, at)
+    if config.knockoff in ("gaussian", "deep"):
+        _require_few(made_of.rows(made_of.of(image)))
+    with gated(model, graph, at=at):
+        pass
+    still = _before(model, at, image) & {group.conv for group in graph.groups} if at else set()
+    if still and config.scope == "global":
+        few = ", ".join(sorted(still)[:3]) + (f" and {len(still) - 3} more" if len(still) > 3 else "")
+        what = (
+            f"nothing moves the gates of {few}, which lie before '{at}', so their channels would fall before all others"
+        )
+        raise UsageError(what, where="prune.scope", hint="scope: layer, or knockoff_at: a layer in front of them")
+
+
+@torch.no_grad()
+def _before(model: nn.Module, at: str, image: Tensor) -> set[str]:
+    """The layers that are called before another."""
+    called: list[str] = []
+    handles = [
+        layer.register_forward_hook(lambda _part, _given, _output, name=name: called.append(name))
+        for name, layer in model.named_modules()
+    ]
+    try:
+        with evaluating(model):
+            model(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return set(called[: called.index(at)])
+
+
+def _require_few(rows: Tensor) -> None:
+    if rows.shape[1] > _MOST_VALUES:
+        raise UsageError(
+            f"{rows.shape[1]:,} values are too many for a covariance", where="prune.knockoff",
+            hint="knockoff_at: the BatchNorm behind the stem, such as bn1",
+        )  # fmt: skip
+
+
 def make_source(
     config: PruneConfig, controlled: Controlled, images: Batches[tuple[Tensor, Tensor]], seed: int
 ) -> Generator[Pause, None, tuple[KnockoffSource, Learner | None, dict[str, float]]]:
@@ -75,7 +135,7 @@ def make_source(
         seed: of first weights.
 
     Raises:
-        UsageError: images are too large for a covariance, or Gaussian controls would be copies.
+        UsageError: Gaussian controls would be copies.
     """
     first, _ = next(iter(images))
     if config.knockoff == "permute":
@@ -90,7 +150,7 @@ def make_source(
     if config.knockoff == "gaussian":
         if gaussian.share == 0:
             what = "Gaussian controls would be copies: what they are made of has directions in which it does not vary"
-            hint = f"knockoff_at: the stem's BatchNorm, or a calibrate above {len(moments.mean):,}"
+            hint = "knockoff_at: the BatchNorm behind the stem, such as bn1"
             raise UsageError(what, where="prune.knockoff", hint=hint)
         return gaussian, None, {"share": gaussian.share}
     rows = DeepKnockoffs(moments, gaussian.correlations, DeepSettings(), seed=seed, device=first.device)
@@ -104,11 +164,6 @@ def _moments(controlled: Controlled, images: Batches[tuple[Tensor, Tensor]]) -> 
     sums: MomentSums | None = None
     for done, (batch, _) in enumerate(images, 1):
         rows = controlled.rows(controlled.of(batch))
-        if rows.shape[1] > _MOST_VALUES:
-            raise UsageError(
-                f"{rows.shape[1]:,} values are too many for a covariance", where="prune.knockoff",
-                hint="knockoff_at: a layer, such as the stem's BatchNorm",
-            )  # fmt: skip
         sums = sums or MomentSums(rows.shape[1])
         sums.add(rows)
         yield Pause("fitting knockoffs", done, len(images))

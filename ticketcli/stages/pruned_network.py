@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ticketcli.channels.choice import kept_of
@@ -36,6 +37,7 @@ from ticketcli.stages.job import (
     require_same_widths,
     splits_of,
 )
+from ticketcli.stages.knockoffs import check_controls
 from ticketcli.stages.objective import Objective
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import load_into
@@ -150,6 +152,9 @@ class PrunedNetwork:
         if self.config.criterion == "feedback":
             with evaluating(self.model):
                 GatedNetwork(self.model)  # refuses what gates do not allow, before anything is trained
+        if self.config.criterion == "scop":
+            size = self.splits.train.size
+            check_controls(self.config, self.model, graph, torch.zeros(1, 3, size, size, device=self.device))
         self.weights = masked_parameters(self.model, expanded(self.model, graph, {}, names=self.weights))
         return graph
 
@@ -224,6 +229,9 @@ class PrunedNetwork:
         if self.graph is not None:
             channels = self.graph.channels
             what = f"{sum(channels.values()):,} channels of {len(channels)} layers can fall"
+            if self.graph.left_out:
+                first = self.graph.left_out[0]
+                what += f" ({len(self.graph.left_out)} convolutions keep theirs, {first.conv}: {first.reason})"
         return (
             f"{config.schedule}, {what}, "
             f"{config.criterion}{looks}, {self.objective.describe()}, {values}, "

@@ -59,7 +59,7 @@ def _tickets(subject: Subject, masks: Masks) -> list[Block]:
 def _networks(subject: Subject) -> list[Block]:
     rows = []
     for group, steps in _by_group(subject).items():
-        if steps[0].stage in ("pretrain", "import", "train-decoder", "transfer", "evaluate"):
+        if steps[0].stage in ("pretrain", "import", "train-decoder", "compact", "transfer", "evaluate"):
             unit = next((unit for step in steps for unit in subject.found.units.get(step.name, {}).values()), None)
             if unit is None:
                 continue
