@@ -55,11 +55,12 @@ def inspect(
 
 
 def _account(manifest: Manifest | None, output: Artifact | None) -> list[str]:
-    """Layer by layer, what making the output has cost, where that is known."""
+    """Layer by layer, what making the output has cost, where that is known; and which channels are left."""
+    from ticketcli.report.channels import channels_table
     from ticketcli.report.layer_errors import layers_table
 
     made = [unit for unit in manifest.units.values() if output in unit.outputs] if manifest and output else []
-    return [text for unit in made if (text := layers_table(unit.metrics))]
+    return [text for unit in made for told in (layers_table, channels_table) if (text := told(unit.metrics))]
 
 
 def _as_text(found: dict[str, Any]) -> str:
