@@ -20,7 +20,7 @@ from ticketcli.tensors.files import copy_of, write_checkpoint
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
-@pytest.mark.parametrize(("name", "steps"), [("structured", 87), ("scop", 122)])
+@pytest.mark.parametrize(("name", "steps"), [("structured", 87), ("scop", 125)])
 def test_a_recipe_of_channels_can_be_planned(name, steps, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data/cifar10-resnets").mkdir(parents=True)
