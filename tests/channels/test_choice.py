@@ -50,7 +50,7 @@ def test_a_ranking_over_all_layers_drops_the_share_of_all():
 
 def test_a_layer_that_would_be_empty_is_an_error_that_names_it():
     scores = {"a": torch.arange(4.0), "b": torch.arange(4.0) + 9}
-    with pytest.raises(UsageError, match=r"(?s)no channel of 'a'.*choose in each layer"):
+    with pytest.raises(UsageError, match=r"(?s)no channel of 'a'.*scope: layer"):
         drop_lowest(scores, scores, 0.5, scope="global", multiple=8)
 
 
