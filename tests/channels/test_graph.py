@@ -142,3 +142,11 @@ def test_resnets_of_the_table_have_as_many_groups_as_published_code_instruments(
 def test_there_is_a_net_of_every_kind():
     for kind in NETS:
         assert channel_graph(net(kind)).groups
+
+
+def test_a_timm_net_of_one_size_is_traced_past_the_check_of_that_size():
+    pytest.importorskip("timm", reason="timm is not installed")
+    model = build_encoder("timm:levit_128s", n_classes=3, seed=0)
+    assert channel_graph(model).groups
+    with pytest.raises(UsageError, match="takes images of 224 pixels"):
+        model(torch.zeros(1, 3, 64, 64))

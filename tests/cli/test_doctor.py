@@ -62,6 +62,7 @@ def test_a_recipe_that_cannot_be_used_or_whose_images_are_missing_is_a_failure(t
     (tmp_path / "bad.yaml").write_text("schema: 1\nsteps: {a: {stage: pretain}}")
     assert ticket("doctor", "--run", tmp_path, "--recipe", tmp_path / "bad.yaml").code == 2
     assert ticket("doctor", "--run", tmp_path, "--recipe", "nothing").code == 5
-    result = ticket("doctor", "--run", tmp_path, "--recipe", "fashion", "--data-dir", tmp_path)
+    (tmp_path / "far.yaml").write_text("schema: 1\nsteps: {a: {stage: pretrain, data: svhn}}")
+    result = ticket("doctor", "--run", tmp_path, "--recipe", tmp_path / "far.yaml", "--data-dir", tmp_path)
     assert result.code == 5
-    assert "the image set 'fashion-mnist' is not here" in result.out
+    assert "the image set 'svhn' is not here" in result.out

@@ -18,11 +18,11 @@ def features(run, of, *flags):
 
 
 def test_a_ticket_is_compared_with_the_network_it_was_pruned_from(copy):
-    result, found = features(copy, "ours@seed=0/3")
+    result, found = features(copy, "ours@seed=0/3", "--recalibrate-bn", "60")
     assert found["features_of"] == {"dense": "dense@seed=0", "probe_images": 40}
     assert list(found["features"]) == TAPS
     for one in found["features"].values():
-        assert 0 < one["r_map"] < float("inf")  # how far a few steps move it differs from CPU to CPU
+        assert 0 < one["r_map"] < 2
         assert one["ratio"] == pytest.approx(one["r_map"] / one["r_pool"])
         assert 0 < one["probe"]["top1"] <= 1
         assert one["probe"]["n"] == one["dense_probe"]["n"] == found["n"]

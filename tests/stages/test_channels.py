@@ -292,6 +292,11 @@ def test_several_processes_are_refused_before_anything_is_trained(monkeypatch):
     PrunedNetwork(prune_job(**CHANNELS, channel_fraction=0.3))
 
 
+def test_what_cannot_fall_is_told_before_anything_is_trained():
+    told = PrunedNetwork(prune_job(**CHANNELS, channel_fraction=0.3)).describe()
+    assert "480 channels of 8 layers can fall (4 convolutions keep theirs, conv1: " in told
+
+
 @pytest.mark.parametrize(
     ("setting", "says"), [({"calibrate": 3}, "calibrate has to be 4"), ({"batch": 1}, "batch has to be 2")]
 )
