@@ -162,6 +162,13 @@ def test_a_damaged_manifest_is_named(copy):
     assert "the manifest is damaged" in result.err
 
 
+def test_a_setting_that_is_wrong_is_told_before_an_input_that_is_not_there(tmp_path):
+    result = ticket("prune", "--criterion", "magnitud", "--run", tmp_path / "empty")
+    assert result.code == 2
+    assert "criterion" in result.err
+    assert "no dense" not in result.err
+
+
 def test_rewinding_to_the_beginning_needs_the_kept_values(tmp_path):
     run = tmp_path / "run"
     data = ("--data", "{name: digits, classes: [0, 1], per_class: 16}")

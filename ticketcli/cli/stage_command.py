@@ -197,13 +197,9 @@ def _run(
     started = began()
     folder = Run(run)
     recorded = recorded_step(folder, name)
+    needed = spec.required(spec.config.parse(values, where=spec.name))  # told first: a setting that is wrong
     for role, mark in spec.config.references().items():
-        if values.get(role) or mark.series or mark.words:
-            continue
-        probe = spec.config.model_construct(
-            **{key.replace("lambda", "lambda_"): value for key, value in values.items()}
-        )
-        if role not in spec.required(probe):
+        if values.get(role) or mark.series or mark.words or role not in needed:
             continue
         known = getattr(recorded.config, role) if recorded is not None and recorded.stage == spec.name else ""
         values[role] = known or find_by_kind(folder, mark.kinds, role=role, skip=name)
