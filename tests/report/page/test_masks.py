@@ -27,7 +27,7 @@ steps:
 
 def living(first, second):
     """A mask of two layers of 20 and 10 weights of which the given ones live."""
-    arrays = {"layer2.conv": np.zeros(20, bool), "layer10.conv": np.zeros(10, bool)}
+    arrays = {"layer2.conv": np.zeros((20, 1), bool), "layer10.conv": np.zeros((10, 1), bool)}
     arrays["layer2.conv"][list(first)] = True
     arrays["layer10.conv"][list(second)] = True
     return Mask(arrays)
@@ -83,6 +83,18 @@ def test_no_cross_where_something_lives(made):
     figure = layers(one, Masks(one), Names()).figures[0]
     assert not figure.drawing.crossed
     assert "No layer has collapsed" in figure.caption
+
+
+def test_norms_that_fall_with_their_channels_are_no_layers(made):
+    channels = Mask(
+        {**living(range(10), range(5)), "layer2.bn.weight": np.arange(20) < 10, "layer2.bn.bias": np.arange(20) < 10}
+    )
+    one = made(ours0=[living(range(10), range(5))], other0=[channels])
+    figure = layers(one, Masks(one), Names()).figures[0]
+    assert figure.drawing.columns == ("layer2.conv", "layer10.conv")
+    assert len(figure.drawing.rows) == 2
+    (other,) = [arm for arm in one.arms if arm.name == "other"]
+    assert sum(size for _, size in Masks(one).layers((other.number, "0", 1)).values()) == 70
 
 
 def test_arms_share_what_they_share_seed_by_seed(made):

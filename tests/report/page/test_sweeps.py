@@ -56,6 +56,8 @@ class Counted(Masks):
     def layers(self, place):
         return {name: (n, total) for (name, total), n in zip(TOTALS.items(), self.kept[place], strict=True)}
 
+    matrices = layers
+
 
 def subject(units, text=RECIPE):
     recipe = parse_recipe(text, CONFIGS, where="r")

@@ -38,7 +38,7 @@ def layers(subject: Subject, masks: Masks, names: Names) -> Section | None:
         blocks.append(_figure(subject, names, "every arm's last mask", rows, [found for _, found, _ in same], columns))
     for arm in arms[:_MOST]:
         replicate = masks.replicates(arm)[0]
-        found = [(number, masks.layers((arm.number, replicate, number))) for number in masks.rounds(arm, replicate)]
+        found = [(number, masks.matrices((arm.number, replicate, number))) for number in masks.rounds(arm, replicate)]
         there = [(number, one) for number, one in found if one]
         if len(there) > 1:
             columns = list(there[0][1])
@@ -69,7 +69,7 @@ def _last(masks: Masks, arm: Arm) -> tuple[list[Layers], int]:
     """The masks of the last round that all replicates have."""
     replicates = masks.replicates(arm)
     number = min(max(masks.rounds(arm, replicate)) for replicate in replicates)
-    found = [masks.layers((arm.number, replicate, number)) for replicate in replicates]
+    found = [masks.matrices((arm.number, replicate, number)) for replicate in replicates]
     return [one for one in found if one], number
 
 

@@ -27,7 +27,7 @@ class Masks:
     subject: Subject
     problems: list[str] = field(default_factory=list)
     _read: dict[Place, Mask | None] = field(default_factory=dict)
-    _layers: dict[Place, Layers | None] = field(default_factory=dict)
+    _layers: dict[Place, tuple[Layers, Layers] | None] = field(default_factory=dict)
 
     @cached_property
     def paths(self) -> dict[Place, Path]:
@@ -68,6 +68,15 @@ class Masks:
 
     def layers(self, place: Place) -> Layers | None:
         """The counts of each layer in the order of the network, from the file's header alone; None as in `mask`."""
+        found = self._counted(place)
+        return found and found[0]
+
+    def matrices(self, place: Place) -> Layers | None:
+        """The same without what is a number a channel: BatchNorms, which fall with the filters before them."""
+        found = self._counted(place)
+        return found and found[1]
+
+    def _counted(self, place: Place) -> tuple[Layers, Layers] | None:
         if place not in self._layers:
             self._layers[place] = None
             try:
@@ -91,16 +100,18 @@ class Masks:
             self.problems.append(text)
 
 
-def _counts(path: Path) -> Layers:
+def _counts(path: Path) -> tuple[Layers, Layers]:
+    """Living and all weights of every tensor, and of those of more than one dimension."""
     header = read_header(path)
     about = header.metadata.get("about", {})
     try:
         if header.metadata.get("kind") != KIND:
             raise ValueError("no mask")
-        found = {name: (int(about["kept"][name]), prod(map(int, about["shapes"][name]))) for name in about["shapes"]}
+        shapes = {name: tuple(map(int, about["shapes"][name])) for name in sorted(about["shapes"], key=in_order)}
+        found = {name: (int(about["kept"][name]), prod(shape)) for name, shape in shapes.items()}
     except (KeyError, TypeError, ValueError):
         raise TicketError("the file does not say how much of each layer lives", where=str(path)) from None
-    return {name: found[name] for name in sorted(found, key=in_order)}
+    return found, {name: counts for name, counts in found.items() if len(shapes[name]) > 1}
 
 
 def in_order(name: str) -> tuple[object, ...]:
