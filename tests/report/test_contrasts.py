@@ -378,7 +378,7 @@ x         top-1 points  8       +5.02  1.49    +3.78 to +6.27  <0.001  <0.001  0
 z         top-1 points  8       -0.23  1.14    -1.19 to +0.72
 
 wide (gate): passed, 44.5 standard deviations, 5 asked.
-a (primary): supported. Is it better?
+a (primary) "is it better?": supported.
 x (secondary): supported.
 z: are the rounds alike?
 """

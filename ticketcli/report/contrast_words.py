@@ -58,11 +58,12 @@ def verdicts(contrasts: Sequence[Contrast]) -> list[str]:
 
 
 def _verdict(one: Contrast) -> str:
-    question = one.config.what and one.config.what.rstrip(".") + "." * (not one.config.what.endswith("?"))
+    """The claim stands in quotes, for what is asked of it comes after it."""
+    claim = one.config.what.rstrip(".")
     if one.config.role == "descriptive":
-        return f"{one.name}: {question}"
+        return f"{one.name}: {claim}" + "." * (not claim.endswith("?"))
     why = f", {one.why}" if one.why else ""
-    return f"{one.name} ({one.config.role}): {one.verdict}{why}. {question[:1].upper()}{question[1:]}".rstrip()
+    return f"{one.name} ({one.config.role})" + (f' "{claim}"' if claim else "") + f": {one.verdict}{why}."
 
 
 def contrasts_legend(contrasts: Sequence[Contrast]) -> list[str]:

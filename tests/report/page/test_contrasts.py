@@ -9,7 +9,7 @@ from tests.report.test_tables import ARMS, A, B, arms
 from ticketcli.report.effects import Effect, table_effects
 from ticketcli.report.intervals import summarize
 from ticketcli.report.measures import Measure
-from ticketcli.report.page.contrasts import contrasts
+from ticketcli.report.page.contrasts import answers, contrasts
 from ticketcli.report.page.section import Names, Shown, Words
 
 
@@ -46,6 +46,16 @@ def test_contrasts_that_are_handed_in_come_first_with_margin_power_and_verdict()
     assert (shown["detectable"], shown["p, adjusted"], shown["pairs"]) == ("1.90", "0.04", "4")
     assert section.figures[0].drawing.lines[0].margin == 0.005
     assert "power of 80 %" in " ".join(section.blocks[1].notes)
+
+
+def test_what_the_recipe_asks_is_answered_first_and_what_is_only_described_is_not():
+    asked = "better: {what: b is better, role: primary, of: t, metric: test.top1, plus: b, less: a}"
+    described = "beside: {of: t, metric: test.top1, plus: a, less: b}"
+    text = ARMS.replace("compare: [b, a]}", f"contrasts: {{{asked}, {described}}}}}")
+    one = subject(text, arms(a=A, b=B))
+    (line,) = answers(one).blocks
+    assert line.text.startswith('better (primary) "b is better": ')
+    assert answers(subject(ARMS, arms(a=A, b=B))) is None
 
 
 def test_without_a_pair_there_are_words_and_no_figure():

@@ -1,4 +1,4 @@
-"""Paired differences with their intervals."""
+"""What the recipe's questions came to, and all paired differences with their intervals."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ticketcli.figures.figure import Figure
 from ticketcli.figures.forest import Forest, Line
 from ticketcli.figures.scales import Axis
+from ticketcli.report.contrast_words import TITLE, verdicts
 from ticketcli.report.effects import Effect, of_measure, table_effects
 from ticketcli.report.grid import Grid
 from ticketcli.report.measures import Measure
@@ -16,6 +17,12 @@ from ticketcli.report.page.subject import Subject, counted
 
 _MOST = 24  # lines of one figure
 _ROLES = {"primary": 0, "secondary": 1, "gate": 2, "descriptive": 5}  # how each looks
+
+
+def answers(subject: Subject) -> Section | None:
+    """A line for each gate and each question, with its verdict; None of a recipe that asks nothing."""
+    asked = [one for one in subject.report.contrasts if one.config.role != "descriptive"]
+    return Section("answers", TITLE, tuple(map(Words, verdicts(asked)))) if asked else None
 
 
 def contrasts(subject: Subject, names: Names) -> Section:

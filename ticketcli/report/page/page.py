@@ -12,7 +12,7 @@ from ticketcli.figures.figure import Figure
 from ticketcli.figures.looks import style
 from ticketcli.figures.svg import clean
 from ticketcli.report.grid import Grid
-from ticketcli.report.page.contrasts import contrasts
+from ticketcli.report.page.contrasts import answers, contrasts
 from ticketcli.report.page.controls import controls
 from ticketcli.report.page.costs import costs
 from ticketcli.report.page.curves import curves, gradients
@@ -57,6 +57,7 @@ def chapters(subjects: Sequence[Subject]) -> list[Chapter]:
 def _chapter(subject: Subject, name: str, names: Names) -> Chapter:
     masks = Masks(subject)
     made = (
+        answers(subject),
         results(subject, names),
         contrasts(subject, names),
         rounds(subject, names),
