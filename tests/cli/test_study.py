@@ -35,7 +35,7 @@ def test_all_arms_are_transferred_with_the_same_settings():
 
 
 def test_the_seeds_of_the_pilot_are_in_no_analysis():
-    assert {0, 1, 100, 101}.isdisjoint(step.config.seed for step in RECIPE.steps)
+    assert {0, 1, 100, 101}.isdisjoint(step.variables["seed"] for step in RECIPE.steps)
 
 
 @pytest.mark.slow
