@@ -10,6 +10,7 @@ from ticketcli.report.effects import Effect, table_effects
 from ticketcli.report.intervals import summarize
 from ticketcli.report.measures import Measure
 from ticketcli.report.page.contrasts import answers, contrasts
+from ticketcli.report.page.page import chapters
 from ticketcli.report.page.section import Names, Shown, Words
 
 
@@ -53,6 +54,7 @@ def test_what_the_recipe_asks_is_answered_first_and_what_is_only_described_is_no
     described = "beside: {of: t, metric: test.top1, plus: a, less: b}"
     text = ARMS.replace("compare: [b, a]}", f"contrasts: {{{asked}, {described}}}}}")
     one = subject(text, arms(a=A, b=B))
+    assert [section.name for section in chapters([one])[0].sections][:2] == ["answers", "results"]
     (line,) = answers(one).blocks
     assert line.text.startswith('better (primary) "b is better": ')
     assert answers(subject(ARMS, arms(a=A, b=B))) is None
