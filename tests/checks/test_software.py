@@ -20,9 +20,9 @@ def test_this_machines_torch_and_torchvision_fit():
 
 
 def test_a_torch_that_dies_or_hangs_is_told_from_one_that_does_not_fit(tmp_path, monkeypatch):
-    (tmp_path / "checks").mkdir()
+    (tmp_path / "execution").mkdir()
     monkeypatch.setattr(software, "__file__", str(tmp_path / "checks" / "software.py"))
-    script = tmp_path / "probe.py"
+    script = tmp_path / "execution" / "probe.py"
     script.write_text("raise OSError('libcudart.so is missing')")
     assert "libcudart.so is missing" in check_torch(probe_torch()).found
     script.write_text("import os; os.abort()")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.command_line import digests, ticket
 from ticketcli.canon import canonical
-from ticketcli.execute import _Execution
+from ticketcli.execution.execute import _Execution
 from ticketcli.store.lock import owner_path
 from ticketcli.store.run_folder import Run
 

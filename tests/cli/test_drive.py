@@ -3,10 +3,10 @@ import signal
 
 import pytest
 
-from ticketcli import execute
 from ticketcli.cli.drive import drive
 from ticketcli.data.sources import Sources
 from ticketcli.errors import Stopped
+from ticketcli.execution import execute
 from ticketcli.plan import plan_step, recorded_step
 from ticketcli.stopping import StopRequest
 from ticketcli.store.run_folder import Run

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.cli.command_line import ticket
-from ticketcli.execute import _Execution
+from ticketcli.execution.execute import _Execution
 from ticketcli.tensors.files import write_state
 
 PRETRAIN = ("pretrain", "--data", "{name: digits, classes: [0, 1], per_class: 16}", "--epochs", "1ep", "--batch", "8")

@@ -4,7 +4,7 @@ import pytest
 
 from tests.cli.command_line import digests, ticket
 from tests.cli.test_cuts import cut as cut
-from ticketcli import machine
+from ticketcli.execution import machine
 from ticketcli.store.run_folder import Run
 
 HALF = frozenset({"avx512_bf16"})

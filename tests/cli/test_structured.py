@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.cli.command_line import ticket, write
-from ticketcli.exchange import load_input
+from ticketcli.execution.exchange import load_input
 from ticketcli.plan import _absolute
 from ticketcli.stages.networks import body_of, network_from
 from ticketcli.store.run_folder import Run

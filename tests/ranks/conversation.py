@@ -14,7 +14,7 @@ from tests.stages.small_job import prune_job
 from ticketcli.data.order import Order
 from ticketcli.data.sources import Sources
 from ticketcli.errors import CorruptError, TicketError
-from ticketcli.machine import environment, pick_device
+from ticketcli.execution.machine import environment, pick_device
 from ticketcli.models.zoo import Published
 from ticketcli.recipe.configs import ImportConfig
 from ticketcli.stages import import_weights

@@ -3,8 +3,8 @@
 import os
 import time
 
-from ticketcli import execute
 from ticketcli.cli.app import main
+from ticketcli.execution import execute
 
 _save = execute._Execution._maybe_save
 

@@ -31,7 +31,7 @@ def check_versions() -> Check:
 
 def probe_torch() -> dict[str, Any]:
     """What torch says of itself in a process of its own; `trouble` says how that ended where it did not end well."""
-    script = Path(__file__).parents[1] / "probe.py"
+    script = Path(__file__).parents[1] / "execution" / "probe.py"
     answer = ask([sys.executable, "-P", str(script)], seconds=_TORCH_SECONDS)
     found: dict[str, Any] = {}
     for line in answer.out.splitlines():

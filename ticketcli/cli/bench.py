@@ -88,7 +88,7 @@ def bench(
 
     from ticketcli.bench.run import chosen, run_suites, setting
     from ticketcli.bench.show import as_text
-    from ticketcli.machine import pick_device
+    from ticketcli.execution.machine import pick_device
 
     if threads is not None:
         torch.set_num_threads(threads)

@@ -88,8 +88,8 @@ def _measure(recipe: str, run: Run, device: str, sources: Sources) -> tuple[Chec
 
     try:
         steps = plan_recipe(RecipeSource(*read_recipe(recipe)).load(), run)
-        from ticketcli.estimate import estimate  # torch is loaded here, and only here
-        from ticketcli.orders import Options
+        from ticketcli.execution.estimate import estimate  # torch is loaded here, and only here
+        from ticketcli.execution.orders import Options
 
         found = estimate(steps, Options(device=device, quiet=True, sources=sources))
     except TicketError as error:

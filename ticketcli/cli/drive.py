@@ -68,8 +68,8 @@ def drive(
         raise InputMissing(f"'{name}' {step.why}, which is not there", where=str(run.root))
     process.share_the_machine()
     with StopRequest(max_minutes, started).listening() as stop:
-        from ticketcli.execute import execute  # torch is loaded here, and only here; that takes a second
-        from ticketcli.orders import Options
+        from ticketcli.execution.execute import execute  # torch is loaded here, and only here; that takes a second
+        from ticketcli.execution.orders import Options
 
         if reason := stop.reason:
             raise Stopped(f"{reason}: before {name} began", hint="the same command continues")

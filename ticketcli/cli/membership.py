@@ -47,7 +47,7 @@ def take_part(member: Member, command: Callable[[], object]) -> NoReturn:
     code, text, lost_peer = 0, "", False
     try:
         if member.follows:
-            from ticketcli.orders import follow  # torch is loaded here
+            from ticketcli.execution.orders import follow  # torch is loaded here
 
             follow()
         else:
@@ -62,7 +62,7 @@ def take_part(member: Member, command: Callable[[], object]) -> NoReturn:
     _say(member, code, "" if lost_peer and (member.folder or member.follows) else text)
     end(member, code, text, lost_peer=lost_peer)
     if not member.follows and member.world > 1 and (code == 0 or _have_met()):
-        from ticketcli.orders import dismiss
+        from ticketcli.execution.orders import dismiss
 
         dismiss()
     if member.world > 1:  # what threads torch has left can abort an interpreter that takes itself down

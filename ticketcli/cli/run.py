@@ -160,8 +160,8 @@ def _tell_states(source: str, run: Path, steps: Sequence[Step], as_json: bool) -
 def _estimate(steps: list[Step], run: Run, device: str, sources: Sources, as_json: bool) -> None:
     """Cut every step short, and print what the whole of them will take here."""
     process.share_the_machine()
-    from ticketcli.estimate import estimate  # torch is loaded here, and only here
-    from ticketcli.orders import Options
+    from ticketcli.execution.estimate import estimate  # torch is loaded here, and only here
+    from ticketcli.execution.orders import Options
     from ticketcli.report.steps import estimate_table
 
     found = estimate(steps, Options(device=device, quiet=True, sources=sources))

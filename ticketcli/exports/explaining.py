@@ -9,6 +9,7 @@ from typing import Any
 
 from ticketcli.data.sources import Sources
 from ticketcli.errors import UsageError
+from ticketcli.execution.machine import pick_device
 from ticketcli.exports.explained import (
     Network,
     Row,
@@ -22,7 +23,6 @@ from ticketcli.exports.explained import (
 from ticketcli.exports.explained_files import require_new, write_folder
 from ticketcli.exports.explained_images import Asked, Item, items_of
 from ticketcli.exports.subject import Subject
-from ticketcli.machine import pick_device
 
 SCHEMA = 1
 

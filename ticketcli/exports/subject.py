@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ticketcli.errors import InputMissing, MismatchError, UsageError
-from ticketcli.exchange import load_input
+from ticketcli.execution.exchange import load_input
 from ticketcli.report.lineage import Maker
 from ticketcli.stages.networks import is_classifier, network_from
 from ticketcli.store.manifest import Artifact, Manifest

@@ -1,6 +1,6 @@
 """`--nproc N`: the same command in N processes under torchrun, by a parent that never loads torch.
 
-The parent plans, finds that there is work, and starts torchrun (`ticketcli.agent`) in a session of its own, so that
+The parent plans, finds that there is work, and starts torchrun (`execution/agent.py`) in a session of its own, so that
 Ctrl-C reaches the parent alone. What torchrun makes of signals (read in torch 2.15): the first is sent on to the
 processes, and it waits `--shutdown-timeout` before SIGKILL; a second breaks off the waiting, sends SIGTERM and waits
 again; a third makes it leave its processes behind. So it is sent the first alone, all three asking for the same, and
@@ -23,6 +23,8 @@ from pathlib import Path
 from ticketcli.errors import UsageError
 from ticketcli.launch.member import BEGAN, FOLDER, SIGNALS, STARTED_BY, log_path, read_account, read_words
 from ticketcli.launch.verdict import Verdict, verdict
+
+_AGENT = "ticketcli.execution.agent"
 
 # How long torchrun leaves processes alone that were told to stop. They end a step, or a piece of a measurement, and
 # save what may be gigabytes to a slow shared disk. To kill them in that helps nobody: who is in a hurry presses Ctrl-C
@@ -98,7 +100,7 @@ def run_in_several(several: Several, arguments: Sequence[str], *, module: str = 
         folder = Path(name)
         with _held():
             agent = subprocess.Popen(
-                [sys.executable, "-m", "ticketcli.agent", *_options(several, folder), *_work(module, arguments)],
+                [sys.executable, "-m", _AGENT, *_options(several, folder), *_work(module, arguments)],
                 env=_environment(several, folder),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,

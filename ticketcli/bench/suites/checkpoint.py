@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from ticketcli.bench.job import BenchJob, same
 from ticketcli.bench.row import Equality, Goal, Row
 from ticketcli.bench.subjects import batch_of, network
+from ticketcli.execution.writer import Writer
 from ticketcli.tensors.files import copy_of, read_checkpoint, read_state, write_checkpoint, write_state
 from ticketcli.training.copies import Copies
-from ticketcli.writer import Writer
 
 _BATCH = 8
 _STALL = 0.005  # of a step

@@ -28,7 +28,7 @@ try:
 finally:
     print(json.dumps({"kinds": found.kinds, "others": found.others.most_common(), "total": found.total}), flush=True)
 """
-_BARE = "import torch, torchvision; from ticketcli.machine import peak_memory; print(peak_memory())"
+_BARE = "import torch, torchvision; from ticketcli.execution.machine import peak_memory; print(peak_memory())"
 _ARMS = ("ours", "plain", "imp", "random", "untrained")
 _SHORTER = (
     *(f"{arm}.{setting}" for arm in _ARMS for setting in ("rounds=1", "heal=2it")),

@@ -22,7 +22,7 @@ from ticketcli.bench.subjects import network
 from ticketcli.criteria.layerwise.gram import Gram, GramAccumulator, gram_bytes
 from ticketcli.criteria.layerwise.inverse import damped
 from ticketcli.criteria.layerwise.layer import Pruned, prune_layer
-from ticketcli.machine import peak_memory
+from ticketcli.execution.machine import peak_memory
 from ticketcli.tensors.seeds import generator
 from ticketcli.training.recalibrate import recalibrate
 from ticketcli.units import human_bytes

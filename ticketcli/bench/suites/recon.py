@@ -19,7 +19,7 @@ from ticketcli.bench.apart import Apart
 from ticketcli.bench.job import BenchJob, same
 from ticketcli.bench.row import Equality, Goal, Row, Setting
 from ticketcli.bench.subjects import batch_of, network
-from ticketcli.machine import pick_device
+from ticketcli.execution.machine import pick_device
 from ticketcli.models.decoder import build_decoder
 from ticketcli.models.folding import folded
 from ticketcli.recipe.prune_config import PruneConfig

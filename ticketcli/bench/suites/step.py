@@ -23,7 +23,7 @@ from ticketcli.units import Duration
 _STEPS_APART = """
 import hashlib, sys, torch
 from torch.nn import functional as F
-from ticketcli.machine import keep_freed_memory
+from ticketcli.execution.machine import keep_freed_memory
 from ticketcli.models.architectures import build_encoder
 arch, side, batch, steps, memory = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5]
 if memory == "keep":

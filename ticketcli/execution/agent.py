@@ -1,4 +1,4 @@
-"""`python -m ticketcli.agent`: torchrun, which keeps its reports to itself and leaves what it knows to who started it.
+"""`python -m ticketcli.execution.agent`: torchrun, whose reports stay here; what it knows goes to its starter.
 
 Run by `launch/torchrun.py`. On its own torchrun ends a failure, and a stop, with a page of log lines and a traceback
 below the one message that counts.

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ticketcli import machine
-from ticketcli.machine import forget_peaks, peak_gpu_memory, peak_memory, settled
+from ticketcli.execution import machine
+from ticketcli.execution.machine import forget_peaks, peak_gpu_memory, peak_memory, settled
 from ticketcli.recipe.configs import RewindConfig
 from ticketcli.recipe.prune_config import PruneConfig
 
@@ -34,7 +34,7 @@ def test_what_is_said_is_not_settled(monkeypatch):
 
 KEPT = """
 import torch
-from ticketcli.machine import forget_peaks, keep_freed_memory, peak_memory
+from ticketcli.execution.machine import forget_peaks, keep_freed_memory, peak_memory
 cpu = torch.device("cpu")
 keep_freed_memory()
 forget_peaks(cpu)

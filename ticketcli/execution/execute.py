@@ -15,9 +15,9 @@ from ticketcli.board import Board
 from ticketcli.canon import digest
 from ticketcli.errors import NothingToResume, PeerLost, StaleError, Stopped
 from ticketcli.events import JsonLines, Listener, Measured, Note, Pause, PlainLines, listeners
-from ticketcli.exchange import write_output
-from ticketcli.headline import headline
-from ticketcli.machine import (
+from ticketcli.execution.exchange import write_output
+from ticketcli.execution.headline import headline
+from ticketcli.execution.machine import (
     Speedometer,
     environment,
     forget_peaks,
@@ -26,10 +26,11 @@ from ticketcli.machine import (
     pick_device,
     settled,
 )
-from ticketcli.orders import Options, Order, agreed, given
+from ticketcli.execution.orders import Options, Order, agreed, given
+from ticketcli.execution.saving import Captured, Saved, UnitStates
+from ticketcli.execution.writer import Writer
 from ticketcli.plan import Step
 from ticketcli.recipe.configs import Training
-from ticketcli.saving import Captured, Saved, UnitStates
 from ticketcli.stage import Unit
 from ticketcli.stopping import StopRequest, stopped
 from ticketcli.store.lock import Held, locked
@@ -38,7 +39,6 @@ from ticketcli.store.run_folder import FOREIGN, STATE, Run
 from ticketcli.tensors import ranks
 from ticketcli.tensors.beside import moment_on
 from ticketcli.training.yields import Produced, Snapshot, State
-from ticketcli.writer import Writer
 
 
 def execute(

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from ticketcli.errors import NoSpaceError
-from ticketcli.writer import Writer
+from ticketcli.execution.writer import Writer
 
 
 def full():

@@ -19,9 +19,9 @@ import torch
 from ticketcli.canon import canonical
 from ticketcli.data.images import Splits
 from ticketcli.events import Pause, Progress
-from ticketcli.exchange import load_input
-from ticketcli.machine import peak_gpu_memory, peak_memory, pick_device, settled
-from ticketcli.orders import Options
+from ticketcli.execution.exchange import load_input
+from ticketcli.execution.machine import peak_gpu_memory, peak_memory, pick_device, settled
+from ticketcli.execution.orders import Options
 from ticketcli.plan import Step
 from ticketcli.recipe.computing import StageConfig
 from ticketcli.recipe.configs import ImportConfig, PretrainConfig, Training

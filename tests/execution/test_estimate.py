@@ -5,7 +5,7 @@ import torch
 
 from tests.cli.command_line import ticket
 from tests.stages.small_job import encoder_input
-from ticketcli.estimate import more_to_look_at
+from ticketcli.execution.estimate import more_to_look_at
 from ticketcli.recipe.evaluate_config import EvaluateConfig
 from ticketcli.stage import EVALUATE
 from ticketcli.stages.job import Job

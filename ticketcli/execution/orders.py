@@ -10,8 +10,8 @@ from typing import Any
 
 from ticketcli.data.sources import Sources
 from ticketcli.events import Event, Pause
-from ticketcli.exchange import job_of
-from ticketcli.machine import pick_device, settled
+from ticketcli.execution.exchange import job_of
+from ticketcli.execution.machine import pick_device, settled
 from ticketcli.plan import Step
 from ticketcli.stages.job import runner_of
 from ticketcli.stopping import StopRequest, stopped
