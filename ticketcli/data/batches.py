@@ -8,20 +8,23 @@ batch layout. Bytes travel; they are normalised on the device.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import Dataset
 
-from ticketcli.data.augmentation import AUGMENTATIONS, Augmentation, Draws, augmentation, moves, pixel_rows
+from ticketcli.data.augmentation import AUGMENTATIONS, Augmentation, CropBoxes, Draws, augmentation, moves, pixel_rows
 from ticketcli.data.images import Images, ImageSet, Normalization
-from ticketcli.data.lazy import LazySet, Stored
+from ticketcli.data.lazy import LazySet, Prepared, Stored
 from ticketcli.data.order import Order
+from ticketcli.data.preparation import crop
 from ticketcli.data.series import Series
 from ticketcli.data.sources import Sources
-from ticketcli.data.stream import Augmented, Prepared, Stream, stream
+from ticketcli.data.stream import Stream, stream
 
 __all__ = ["AUGMENTATIONS", "Batches", "in_order"]
 
@@ -128,6 +131,34 @@ class _Gathered:
 
     def close(self) -> None:
         """Nothing to end."""
+
+
+class Augmented(Dataset[Any]):
+    """Task (epoch, step): the images of that batch, augmented: uint8 [B, S, S, C]."""
+
+    def __init__(self, images: LazySet, order: Order, kind: Augmentation) -> None:
+        self.images, self.order, self.kind = images, order, kind
+
+    def __getitem__(self, task: tuple[int, int]) -> Tensor:
+        epoch, step = task
+        chosen = self.order.chosen(epoch, step)
+        draws = Draws(self.order.seed, epoch, chosen)
+        if self.kind.resized:
+            return self._resized(chosen, CropBoxes(draws))
+        prepared = self.images.prepared(chosen)
+        pad = self.kind.padding
+        pixels = F.pad(prepared, (0, 0, pad, pad, pad, pad)).reshape(-1, prepared.shape[3])
+        places = np.arange(len(chosen))
+        return pixels[pixel_rows(self.kind, draws, places, *prepared.shape[1:3])].view(prepared.shape)
+
+    def _resized(self, chosen: Any, boxes: CropBoxes) -> Tensor:
+        made = []
+        for position, index in enumerate(chosen):
+            image = self.images.originals.read(int(index), self.images.size)
+            box = boxes.box(position, *image.shape[:2])
+            cut = crop(image, box, mirrored=bool(boxes.mirrored[position]), size=self.images.size)
+            made.append(cut.permute(2, 0, 1))  # planes, as resizing leaves them and normalising wants them
+        return torch.stack(made).permute(0, 2, 3, 1)
 
 
 class _Streamed:

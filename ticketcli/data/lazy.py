@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from ticketcli.data.images import Images, ImageSet
 from ticketcli.data.preparation import prepare
 from ticketcli.data.sources import Sources
+from ticketcli.data.stream import stream
 from ticketcli.events import Progress
 
 MEMORY_BYTES = 2**30  # a part of a set that takes no more is kept in memory
@@ -144,8 +146,6 @@ class LazySet:
         if n * self.size**2 * channels > MEMORY_BYTES:
             return None
         if self.held.pixels is None:
-            from ticketcli.data.stream import Prepared, stream
-
             pixels = torch.empty((n, self.size, self.size, channels), dtype=torch.uint8)
             done = 0
             with closing(stream(Prepared(self, _CHUNK), range(-(-n // _CHUNK)), self.sources.n_workers)) as parts:
@@ -155,6 +155,17 @@ class LazySet:
                     self.sources.tell(Progress("decoding images", done, n))
             self.held.pixels = pixels
         return ImageSet(self.held.pixels, self.labels, self.class_names)
+
+
+class Prepared(Dataset[Any]):
+    """Task k: the k-th run of `batch` images, unaugmented: uint8 [B, S, S, C]."""
+
+    def __init__(self, images: LazySet, batch: int) -> None:
+        self.images, self.batch = images, batch
+
+    def __getitem__(self, task: int) -> Tensor:
+        stop = min((task + 1) * self.batch, len(self.images.labels))
+        return self.images.prepared(np.arange(task * self.batch, stop))
 
 
 def sized(images: Any, size: int | None, sources: Sources) -> Images:

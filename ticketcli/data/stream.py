@@ -10,58 +10,12 @@ from collections.abc import Generator, Iterable, Iterator
 from itertools import count
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from ticketcli.data.augmentation import Augmentation, CropBoxes, Draws, pixel_rows
-from ticketcli.data.lazy import LazySet
-from ticketcli.data.order import Order
-from ticketcli.data.preparation import crop
 from ticketcli.errors import TicketError
 
 _AHEAD = 2  # tasks that each worker is given in advance
-
-
-class Prepared(Dataset[Any]):
-    """Task k: the k-th run of `batch` images, unaugmented: uint8 [B, S, S, C]."""
-
-    def __init__(self, images: LazySet, batch: int) -> None:
-        self.images, self.batch = images, batch
-
-    def __getitem__(self, task: int) -> Tensor:
-        stop = min((task + 1) * self.batch, len(self.images.labels))
-        return self.images.prepared(np.arange(task * self.batch, stop))
-
-
-class Augmented(Dataset[Any]):
-    """Task (epoch, step): the images of that batch, augmented: uint8 [B, S, S, C]."""
-
-    def __init__(self, images: LazySet, order: Order, kind: Augmentation) -> None:
-        self.images, self.order, self.kind = images, order, kind
-
-    def __getitem__(self, task: tuple[int, int]) -> Tensor:
-        epoch, step = task
-        chosen = self.order.chosen(epoch, step)
-        draws = Draws(self.order.seed, epoch, chosen)
-        if self.kind.resized:
-            return self._resized(chosen, CropBoxes(draws))
-        prepared = self.images.prepared(chosen)
-        pad = self.kind.padding
-        pixels = F.pad(prepared, (0, 0, pad, pad, pad, pad)).reshape(-1, prepared.shape[3])
-        places = np.arange(len(chosen))
-        return pixels[pixel_rows(self.kind, draws, places, *prepared.shape[1:3])].view(prepared.shape)
-
-    def _resized(self, chosen: Any, boxes: CropBoxes) -> Tensor:
-        made = []
-        for position, index in enumerate(chosen):
-            image = self.images.originals.read(int(index), self.images.size)
-            box = boxes.box(position, *image.shape[:2])
-            cut = crop(image, box, mirrored=bool(boxes.mirrored[position]), size=self.images.size)
-            made.append(cut.permute(2, 0, 1))  # planes, as resizing leaves them and normalising wants them
-        return torch.stack(made).permute(0, 2, 3, 1)
 
 
 class _Guarded(Dataset[Any]):
