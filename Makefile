@@ -17,13 +17,14 @@ SCALE    ?= full
 STUDY    ?= $(RUN)-study-$(SCALE)
 
 # The study, cut to two seeds, few steps and images that come along: all arms, rounds, targets and questions of it.
-HALVES_full  := 'for_each.seed=[0, 1, 2, 3]' 'for_each.seed=[4, 5, 6, 7]'
+HALVES_full  := 'for_each.seed=[2, 3, 4, 5]' 'for_each.seed=[6, 7, 8, 9]'
 HALVES_smoke := 'for_each.seed=[0]' 'for_each.seed=[1]'
 WHOLE_full   :=
 WHOLE_smoke  := 'for_each.seed=[0, 1]'
 CUT_full     :=
 CUT_smoke    := 'dense.data={name: digits, classes: 0-4}' 'pixels.data={name: scenes, classes: 5-9, images: 16}' \
                 'nuclei.data={name: scenes, classes: 5-9, images: 16}' nuclei.epochs=4it 'nuclei.short_sides=[64]' \
+                'objects.data={name: scenes, classes: 5-9, images: 16}' objects.epochs=2it 'objects.short_sides=[64]' \
                 'images.data={name: digits, classes: 5-9, per_class: 20}' \
                 defaults.pretrain.epochs=60it 'defaults.pretrain.milestones=[40it]' \
                 defaults.train-decoder.epochs=40it 'defaults.train-decoder.milestones=[]' \

@@ -1,5 +1,6 @@
 """The study as `make reproduce-small` runs it, cut to minutes: every arm, round, target and question."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -29,13 +30,19 @@ def test_order_differs_from_plain_in_the_order_of_data_alone():
 
 
 def test_all_arms_are_transferred_with_the_same_settings():
-    for target in ("pixels", "images", "nuclei"):
+    for target in ("pixels", "images", "nuclei", "objects"):
         settings = {step.config.model_copy(update={"ticket": "", "seed": 0}) for step in RECIPE.instances[target]}
         assert len(settings) == 1
 
 
 def test_the_seeds_of_the_pilot_are_in_no_analysis():
     assert {0, 1, 100, 101}.isdisjoint(step.variables["seed"] for step in RECIPE.steps)
+
+
+def test_make_computes_the_seeds_of_the_recipe_in_two_halves():
+    halves = re.search(r"^HALVES_full +:= (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    seeds = [int(number) for number in re.findall(r"\d+", halves[1])]
+    assert sorted(seeds) == sorted({step.variables["seed"] for step in RECIPE.steps})
 
 
 @pytest.mark.slow
