@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
@@ -89,22 +88,26 @@ def _held(images: ImageSet, order: Order, kind: Augmentation, device: torch.devi
 
 
 class _Windows:
-    """Images in memory, on a CPU: a batch is one gather of windows of padded planes, whose rows numpy copies whole."""
+    """Images in memory, on a CPU: a batch is one gather of windows of padded planes, a row of pixels an item."""
 
     def __init__(self, images: ImageSet, order: Order, kind: Augmentation) -> None:
         self.order, self.kind = order, kind
         n, height, width, channels = images.images.shape
         pad = kind.padding
+        self.shape = channels, height, width
         planes = images.images.new_zeros((n, channels, height + 2 * pad, width + 2 * pad))
         planes[:, :, pad : pad + height, pad : pad + width] = images.images.permute(0, 3, 1, 2)
-        windows = sliding_window_view(planes.numpy(), (height, width), axis=(2, 3))
-        self.windows = np.moveaxis(windows, 1, 3)  # [N, 2p + 1, 2p + 1, C, H, W]
+        image, plane, row, _ = planes.stride()
+        self.windows = np.ndarray(  # [N, 2p + 1, 2p + 1, C, H] items of W bytes, which begin at any byte
+            (n, 2 * pad + 1, 2 * pad + 1, channels, height), f"V{width}", planes.numpy(),
+            strides=(image, row, 1, plane, row),
+        )  # fmt: skip
 
     def at(self, epoch: int, step: int) -> Tensor:
         """Bytes [B, H, W, C], plane by plane in memory."""
         chosen = self.order.chosen(epoch, step)
         down, right, mirrored = moves(self.kind, Draws(self.order.seed, epoch, chosen))
-        images = self.windows[chosen, down, right]
+        images = self.windows[chosen, down, right].view(np.uint8).reshape(-1, *self.shape)
         images[mirrored] = torch.from_numpy(images[mirrored]).flip(-1).numpy()
         return torch.from_numpy(images).permute(0, 2, 3, 1)
 
