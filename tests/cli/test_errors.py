@@ -212,3 +212,34 @@ def test_shipped_recipes_are_not_overwritten_when_copied(tmp_path):
     assert ticket("recipes", "cp", "demo", tmp_path).code == 0
     assert (tmp_path / "demo.yaml").is_file()
     assert ticket("recipes", "cp", "demo", tmp_path).code == 2
+
+
+@pytest.fixture(scope="module")
+def of_large_images(tmp_path_factory):
+    """A run with a dense network whose stem is for large images."""
+    run = tmp_path_factory.mktemp("large")
+    made = ticket("pretrain", "--arch", "resnet18", "--image-size", "96", "--data", "digits", "--data.per-class", "2",
+                  "--epochs", "0it", "--batch", "8", "--name", "dense", "--run", run)  # fmt: skip
+    assert made.code == 0, made.err
+    return run
+
+
+def test_small_images_under_a_net_for_large_ones_are_a_choice(of_large_images):
+    flags = ("transfer", "--ticket", "dense", "--data", "digits", "--data.per-class", "2", "--epochs", "1it",
+             "--milestones", "[]", "--batch", "8", "--run", of_large_images)  # fmt: skip
+    refused = ticket(*flags)
+    assert refused.code == 2
+    assert "these images have 32 pixels, and the network was trained on 96" in refused.err
+    assert "--image-size 32" in refused.err
+    assert not (of_large_images / "transfer" / "manifest.json").exists()
+    small = ticket(*flags, "--image-size", "32", "--name", "small")
+    assert small.code == 0, small.err
+    assert "a fresh 3x3 stem" in small.err
+
+
+def test_batchnorm_cannot_stand_still_behind_a_fresh_stem(of_large_images):
+    flags = ("transfer", "--ticket", "dense", "--data", "digits", "--data.per-class", "2", "--epochs", "1it", "--milestones",
+             "[]", "--batch", "8", "--image-size", "32", "--batchnorm", "frozen", "--name", "still", "--run", of_large_images)  # fmt: skip
+    refused = ticket(*flags)
+    assert refused.code == 2
+    assert "BatchNorm cannot stand still behind a fresh 3x3 stem" in refused.err

@@ -31,7 +31,7 @@ class Dataset:
     """How to load a set, the augmentation that suits it at a number of pixels, a line about it, and its counts.
 
     `takes_path`: NAME:PATH; None is either, NAME alone or NAME:PATH. `made_of`: NAME or NAME:SET, images that are made
-    of another set's, by default of this one.
+    of another set's, by default of this one. `side`: pixels of all its images, 0 where they come in any size.
     """
 
     load: Callable[[Wanted], Whole]
@@ -40,6 +40,7 @@ class Dataset:
     published: tuple[int, int] | None = None
     takes_path: bool | None = False
     made_of: str = ""
+    side: int = 0
 
 
 def _always(name: str) -> Callable[[int], str]:
@@ -51,12 +52,12 @@ def _by_size(image_size: int) -> str:
 
 
 DATASETS: Mapping[str, Dataset] = {
-    "digits": Dataset(load_digits, _always("shift"), "1,797 real handwritten digits from scikit-learn, 32 pixels"),
-    "mnist": Dataset(load_mnist, _always("shift"), "handwritten digits, padded to 32 pixels", (60_000, 10_000)),
-    "fashion-mnist": Dataset(load_fashion, _always("crop-flip"), "clothing, padded to 32 pixels", (60_000, 10_000)),
-    "cifar10": Dataset(load_cifar10, _always("crop-flip"), "photographs of 10 classes, 32 pixels", (50_000, 10_000)),
-    "cifar100": Dataset(load_cifar100, _always("crop-flip"), "photographs of 100 classes, 32 pixels", (50_000, 10_000)),
-    "svhn": Dataset(load_svhn, _always("shift"), "digits of house numbers, 32 pixels", (73_257, 26_032)),
+    "digits": Dataset(load_digits, _always("shift"), "1,797 real handwritten digits from scikit-learn", side=32),
+    "mnist": Dataset(load_mnist, _always("shift"), "handwritten digits", (60_000, 10_000), side=32),
+    "fashion-mnist": Dataset(load_fashion, _always("crop-flip"), "clothing", (60_000, 10_000), side=32),
+    "cifar10": Dataset(load_cifar10, _always("crop-flip"), "photographs of 10 classes", (50_000, 10_000), side=32),
+    "cifar100": Dataset(load_cifar100, _always("crop-flip"), "photographs of 100 classes", (50_000, 10_000), side=32),
+    "svhn": Dataset(load_svhn, _always("shift"), "digits of house numbers", (73_257, 26_032), side=32),
     "imagenet": Dataset(load_imagenet, _always("resized-crop"), "photographs of 1,000 classes", (1_281_167, 50_000)),
     "folder": Dataset(load_folder, _by_size, "image files, a folder for each class", takes_path=True),
     "images": Dataset(load_images, _by_size, "image files without classes", takes_path=True),
@@ -79,6 +80,11 @@ def natural_augment(name: str, image_size: int) -> str:
     """The augmentation that `augment: auto` stands for."""
     known, path = _known(name)
     return natural_augment(path or known.made_of, image_size) if known.made_of else known.augment(image_size)
+
+
+def side_of(name: str) -> int:
+    """Pixels of all images of a set, 0 where they come in any size."""
+    return _known(name)[0].side
 
 
 @lru_cache(maxsize=2)

@@ -45,6 +45,37 @@ def choose_form(wanted: Literal["auto"] | Form, arch: str, image_size: int) -> F
     return wanted
 
 
+def require_size(arch: str, own: int, source: int) -> None:
+    """Refuse to choose between a network's own number of pixels and that of small images, which are another experiment.
+
+    Args:
+        arch: of the network.
+        own: pixels of the images, 0 where they come in any size.
+        source: pixels that the network was trained on.
+
+    Raises:
+        UsageError: the network has a 7x7 stem for large images, and these are small.
+    """
+    if 0 < own <= _SMALL_IMAGE < source and arch + SMALL_STEM in ARCHITECTURES:
+        raise UsageError(
+            f"these images have {own} pixels, and the network was trained on {source}", where="image_size",
+            hint=f"--image-size {own}: a fresh 3x3 stem, no max-pool, as the paper; --image-size {source}: enlarged",
+        )  # fmt: skip
+
+
+def require_own_stem(form: Form) -> None:
+    """Refuse a stem that changes under BatchNorm that stands still: its statistics are of the source's images.
+
+    Raises:
+        UsageError: the stem is another than the network's own.
+    """
+    if form != "keep7":
+        raise UsageError(
+            f"BatchNorm cannot stand still behind {FORMS[form]}", where="batchnorm",
+            hint="--batchnorm train, or --stem keep7",
+        )  # fmt: skip
+
+
 def restem(values: Mapping[str, Tensor], arch: str, form: Form, *, seed: int) -> tuple[str, dict[str, Tensor]]:
     """The architecture and the values of a net whose stem has taken the given form; everything else, bn1 too, is kept.
 

@@ -83,7 +83,7 @@ SCHEDULES: Mapping[str, Schedule] = {
 
 
 class TransferConfig(Training):
-    """Settings of `ticket transfer` (the paper, section 5.3; the schedule of classification is [1]'s)."""
+    """Settings of `ticket transfer` (the paper, section 5.3; that of classification is [1]'s without its warm-up)."""
 
     ticket: Annotated[str, Reference(("ticket", "dense"), also=("compact",))] = Field(
         "", description="what to transfer: a ticket or a dense net"

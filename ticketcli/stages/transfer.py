@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from ticketcli.channels.compact import ABOUT
+from ticketcli.data.sets import side_of
 from ticketcli.errors import InputMissing, UsageError
 from ticketcli.events import Note
 from ticketcli.models.architectures import masked_parameters
 from ticketcli.models.cost import cost_of, in_words, parameters
 from ticketcli.models.encoder import Encoder
 from ticketcli.models.freezing import freeze_parts, freeze_untapped
-from ticketcli.models.stem import FORMS, STEM, Form, choose_form, restem
+from ticketcli.models.stem import FORMS, STEM, Form, choose_form, require_own_stem, require_size, restem
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.stages.job import Job, build_of, check_seedable, data_of, splits_of
 from ticketcli.store.mask import Mask
@@ -33,13 +34,17 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
     """
     config, device = job.config, job.device
     task, source = TASKS[config.task], job.inputs["ticket"]
-    source_size = int(source.about["image_size"]) if config.task == "classification" else None
-    size = config.image_size or source_size
+    size = config.image_size
+    if config.task == "classification" and size is None:
+        size = int(source.about["image_size"])
+        require_size(source.about["arch"], side_of(config.data.name), size)
     splits = splits_of(job, config.data, size, encoder=source.about, outlined=config.task != "classification")
     task.check(splits)
     check_seedable(splits, what="transfer.data", batch=config.batch)
     head = task.head(config, splits, int(source.about["image_size"]))
     arch, form, encoder, mask = ticket_backbone(source, config, head.side)
+    if config.freezes_batchnorm:
+        require_own_stem(form)
     encoder.to(device)
     cost = cost_of(encoder, head.side)
     weights = {} if mask is None else masked_parameters(encoder, mask)
