@@ -150,7 +150,7 @@ TRAIN_DECODER = StageSpec(
 )  # fmt: skip
 PRUNE = StageSpec(
     "prune", 3, PruneConfig, "ticketcli.stages.prune:prune",
-    "Drop the smallest living weights, round by round; write one mask per round.", "ticket",
+    "Drop weights or channels, round by round; write one mask per round.", "ticket",
     units=_prune_units, default_output=_prune_output, required=_prune_required,
 )  # fmt: skip
 REWIND = StageSpec(

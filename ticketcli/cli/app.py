@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "pretrain": ("stage_command", "Train a dense network on a source image set.", PIPELINE),
     "import": ("stage_command", "Bring in a dense network: published weights, or a file made elsewhere.", PIPELINE),
     "train-decoder": ("stage_command", "Train the decoder that rebuilds images from the frozen encoder.", PIPELINE),
-    "prune": ("stage_command", "Drop the smallest living weights, round by round; one mask per round.", PIPELINE),
+    "prune": ("stage_command", "Drop weights or channels, round by round; one mask per round.", PIPELINE),
     "rewind": ("stage_command", "Set a ticket's living weights to chosen values, all others to zero.", PIPELINE),
     "compact": (
         "stage_command",
@@ -92,7 +92,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Find universal winning tickets: prune a vision backbone once, transfer it to many tasks.
+    """Search for universal winning tickets: prune a vision backbone once, transfer it to many tasks.
 
     Each command is a step that can be cut and run again: the same command continues. An independent, unofficial
     implementation of "Reconstruction Task Finds Universal Winning Tickets".

@@ -33,7 +33,7 @@ class Computing(StageConfig):
         "nchw", description="order of images and weights in memory while training; files are the same"
     )
     compile: bool = Field(
-        False, description="compile the loss of each training first; classes of images only; needs a C++ compiler"
+        False, description="compile the loss of each training first; not for pixel-level targets; needs a C++ compiler"
     )
     fused: bool = Field(False, description="the optimiser's step as one kernel")
     micro_batch: int | None = Field(

@@ -21,7 +21,10 @@ Augment = Literal["auto", "none", "shift", "crop-flip", "crop-flip-jigsaw", "res
 class Data(Config):
     """An image set, whole or narrowed. Where named sets lie changes no result, so it is not said here (--data-dir)."""
 
-    name: str = Field(description="name of the set, such as digits; or folder:PATH (a folder a class) or images:PATH")
+    name: str = Field(
+        description="name of the set, such as digits, coco or scenes; or folder:PATH (a folder a class), images:PATH, "
+        "coco:PATH or maps:PATH"
+    )
     classes: Classes | None = Field(
         None, description="keep only these classes, such as 0-4 or [7, 3], relabelled in this order"
     )

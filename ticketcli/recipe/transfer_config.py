@@ -107,7 +107,9 @@ class TransferConfig(Training):
         "where it is 3x3; auto: fresh for images of at most 64 pixels",
     )
     epochs: Duration = Field(ep(182), description="length of the training")
-    batch: int = Field(256, ge=1, description="images in an optimiser step")
+    batch: int = Field(
+        256, ge=1, description="images in an optimiser step; for pixels, as lr and length, the schedule's"
+    )
     milestones: Durations = Field((ep(91), ep(136)), description="multiply the learning rate by gamma at these points")
     weight_decay: float = Field(2e-4, ge=0, description="weight decay")
     schedule: Literal["auto", "1x", "tiny"] = Field(
