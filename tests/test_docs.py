@@ -7,20 +7,23 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.cli.command_line import ticket
 from tests.data.files import noise, save
 from ticketcli.cli.app import COMMANDS
 from ticketcli.launch.profile import Profile, load_profile
+from ticketcli.models.architectures import build_encoder
 from ticketcli.stage import STAGES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+THEORY = (ROOT / "ticketcli" / "theory" / "README.md").read_text()
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 
 
 def readme_commands():
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    blocks = re.findall(r"```sh\n(.*?)```", README + THEORY, re.DOTALL)
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("ticket ")]
 
@@ -32,7 +35,7 @@ def test_the_readme_names_every_command():
 
 def inline_commands():
     """Commands with flags in the README's sentences, and in those of the recipes."""
-    texts = [README, *(path.read_text() for path in RECIPES)]
+    texts = [README, THEORY, *(path.read_text() for path in RECIPES)]
     found = [command for text in texts for command in re.findall(r"`(ticket [^`]*)`", text)]
     return sorted({command for command in found if " --" in command and not command.startswith("ticket --")})
 
@@ -97,7 +100,7 @@ def typed(line, folder):
 @pytest.mark.parametrize("line", [*readme_commands(), *inline_commands()])
 def test_every_command_of_the_documents_can_be_typed(line, finished, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
-    (tmp_path / "site.yaml").write_text(yaml_blocks()[4])
+    (tmp_path / "site.yaml").write_text(SITE)
     words = typed(line, tmp_path)
     elsewhere = ["--run", tmp_path / "run"]
     where = {
@@ -127,7 +130,7 @@ def header_commands(path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_is_usable_and_opens_with_the_command_that_runs_it(path, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    (tmp_path / "site.yaml").write_text(yaml_blocks()[4])
+    (tmp_path / "site.yaml").write_text(SITE)
     assert path.read_text().startswith("# ")
     commands = header_commands(path)
     assert commands[0] == f"ticket run recipes/{path.relative_to(ROOT / 'recipes')}"
@@ -148,8 +151,11 @@ def test_as_many_recipes_are_shipped_as_lie_in_the_folder():
 
 
 def yaml_blocks():
-    """The README's recipe, sweep, tables, questions and site."""
+    """The README's recipe, sweep, site, tables and questions."""
     return re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+
+
+SITE = yaml_blocks()[2]
 
 
 def test_the_readmes_recipe_is_usable(tmp_path):
@@ -158,7 +164,7 @@ def test_the_readmes_recipe_is_usable(tmp_path):
 
 
 def test_the_readmes_sweep_tables_and_questions_are_usable(tmp_path):
-    recipe, sweep, report, contrasts, _ = yaml_blocks()
+    recipe, sweep, _, report, contrasts = yaml_blocks()
     steps = "".join(line for line in recipe.splitlines(keepends=True) if not line.startswith("  t:"))
     (tmp_path / "r.yaml").write_text(steps + sweep + report + contrasts)
     result = ticket("validate", tmp_path / "r.yaml")
@@ -168,8 +174,29 @@ def test_the_readmes_sweep_tables_and_questions_are_usable(tmp_path):
         assert ticket("validate", tmp_path / "r.yaml", override).code == 0
 
 
+def test_the_readmes_python_trains_a_ticket_whose_zeros_stay(finished, monkeypatch, tmp_path):
+    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    made = ticket("rewind", "--ticket", "ours@seed=0/3", "--name", "rewound", "--run", finished.root)
+    assert made.code == 0, made
+    for documented, here in (("run/rewind", "rewound"), ("run/prune/round-07", "ours@seed=0/round-03")):
+        assert documented in code
+        code = code.replace(documented, f"{finished.root}/{here}")
+    model = build_encoder("resnet_small", n_classes=3, seed=1)
+    exec(code, found := {"model": model})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-2)
+    before = [weight.detach().clone() for weight in model.parameters()]
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(torch.ones(2, 3, 32, 32)).sum().backward()
+        optimizer.step()
+    weights = dict(model.named_parameters())
+    assert sum(int((~bits).sum()) for bits in found["mask"].values()) > 0
+    assert all(not weights[name][torch.from_numpy(~bits)].any() for name, bits in found["mask"].items())
+    assert any(not torch.equal(was, now) for was, now in zip(before, model.parameters(), strict=True))
+
+
 def test_the_readmes_site_says_all_that_a_site_can(tmp_path):
-    (tmp_path / "site.yaml").write_text(yaml_blocks()[4])
+    (tmp_path / "site.yaml").write_text(SITE)
     site = load_profile(tmp_path / "site.yaml")
     said = site.model_fields_set | site.stages["prune"].model_fields_set
     assert said | {"qos", "constraint"} == set(Profile.model_fields)
