@@ -200,7 +200,7 @@ def _needs_gate(pool: fx.Node, kinds: dict[fx.Node, Kind], not_negative: bool) -
     raise UsageError(
         "this max-pool reads signed values, and others than ReLUs read it: no gate can stand there",
         where=f"{pool.target if pool.op == 'call_module' else pool.name} of the traced network",
-        hint="put a ReLU before the max-pool, or search without its gate (gate_maxpool=False), without any guarantee",
+        hint="put a ReLU before the max-pool; gradient, guided and gradcam need no gates, nor do other criteria",
     )
 
 

@@ -153,10 +153,11 @@ def load_profile(path: Path | None) -> Profile:
         raise InputMissing("no such profile", where=str(path), hint="README, Clusters, shows one")
     raw = load_yaml(path.read_text(), where=str(path))
     if not isinstance(raw, dict):
-        raise UsageError("a profile is a mapping, such as partition: gpu", where=str(path))
+        raise UsageError("a profile is a mapping", where=str(path), hint="a key a line, such as partition: gpu")
     stages = raw.get("stages")
     if "stages" in raw and not isinstance(stages, dict):
-        raise UsageError("stages is no mapping from a stage to what it asks for", where=f"{path}.stages")
+        what = "stages is no mapping from a stage to what it asks for"
+        raise UsageError(what, where=f"{path}.stages", hint="stages: {transfer: {time: 8h}}")
     unknown = [
         UsageError(f"unknown stage '{name}'", where=f"{path}.stages.{name}", hint=did_you_mean(str(name), STAGES))
         for name in stages or {}

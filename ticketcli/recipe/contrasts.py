@@ -159,7 +159,7 @@ def _check_names(name: str, config: ContrastConfig, contrasts: Mapping[str, Cont
 
 def _check_pairs(config: ContrastConfig, where: str, kinds: set[str]) -> None:
     if kinds != {"prune"}:
-        raise UsageError(f"{MASKS} is of steps that prune", where=f"{where}.of")
+        raise UsageError(f"{MASKS} is of steps that prune", where=f"{where}.of", hint="name the step that prunes")
     for cell in (*config.plus, *config.less):
         if len(between(cell)) != 2:
             raise UsageError(f"'{cell}' is no pair of masks", where=where, hint="write 'ours/7 ~ plain/7'")

@@ -23,7 +23,7 @@ def parse_axes(raw: object, where: str) -> dict[str, Axis]:
         UsageError: no mapping; an axis without values, with equal ones, or with a list or mapping that has no name.
     """
     if not isinstance(raw, dict):
-        raise UsageError("for_each is a mapping from a name to a list", where=where)
+        raise UsageError("for_each is a mapping from a name to a list", where=where, hint="{seed: [0, 1, 2]}")
     return {str(name): _axis(str(name), values, f"{where}.{name}") for name, values in raw.items()}
 
 
@@ -44,7 +44,7 @@ def _axis(name: str, values: object, where: str) -> Axis:
         )
     axis = {value: value for value in values}  # 1, 1.0 and true are one key, as they are one folder to a reader
     if len(axis) != len(values):
-        raise UsageError(f"'{name}' has a value twice", where=where)
+        raise UsageError(f"'{name}' has a value twice", where=where, hint="leave one out; 1, 1.0 and true are one")
     return axis
 
 
@@ -97,7 +97,8 @@ def substitute(value: Any, values: Mapping[str, Any], where: str) -> Any:
         return values[whole[1]]
     for name in VARIABLE.findall(value):
         if isinstance(values[name], list | dict):
-            raise UsageError(f"'${name}' is a list or a mapping, which fits into no text", where=where)
+            what = f"'${name}' is a list or a mapping, which fits into no text"
+            raise UsageError(what, where=where, hint=f"let ${name} stand alone")
     return VARIABLE.sub(lambda match: str(values[match[1]]), value)
 
 

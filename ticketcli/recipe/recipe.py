@@ -127,7 +127,7 @@ def parse_recipe(
     """
     raw = load_yaml(source, where=where)
     if not isinstance(raw, dict):
-        raise UsageError("a recipe is a mapping with schema: and steps:", where=where)
+        raise UsageError("a recipe is a mapping with schema: and steps:", where=where, hint="ticket recipes cat demo")
     for text in overrides:
         override(raw, text, _TOP)
     for key in drops:
@@ -143,7 +143,7 @@ def parse_recipe(
         )
     for key in ("steps", "defaults", "for_each", "report"):
         if not isinstance(raw.get(key, {}), dict):
-            errors.append(UsageError(f"{key} is no mapping", where=f"{where}: {key}"))
+            errors.append(UsageError(f"{key} is no mapping", where=f"{where}: {key}", hint=f"{key}: {{NAME: ...}}"))
     if not raw.get("steps"):
         errors.append(UsageError("no steps", where=where, hint="add steps: with at least one"))
     if errors:
@@ -210,7 +210,8 @@ class _Expansion:
                     )
                 )
             elif not isinstance(values, dict):
-                self.errors.append(UsageError("no mapping", where=f"defaults.{stage}"))
+                hint = f"{stage}: {{KEY: VALUE}}"
+                self.errors.append(UsageError("no mapping", where=f"defaults.{stage}", hint=hint))
         if self.errors:
             raise UsageErrors(self.errors)
         for group in self.raw_steps:
@@ -225,12 +226,14 @@ class _Expansion:
         if group in self.under_way:
             circle = " -> ".join([*self.under_way[self.under_way.index(group) :], group])
             self.broken.add(group)
-            self.errors.append(UsageError(f"steps refer to each other in a circle: {circle}", where=f"steps.{group}"))
+            what, hint = f"steps refer to each other in a circle: {circle}", "let one of them start from elsewhere"
+            self.errors.append(UsageError(what, where=f"steps.{group}", hint=hint))
             return []
         if len(self.under_way) >= _LONGEST_CHAIN:
             raise UsageError(
-                f"a chain of more than {_LONGEST_CHAIN} steps that refer to each other", where=f"steps.{group}"
-            )
+                f"a chain of more than {_LONGEST_CHAIN} steps that refer to each other", where=f"steps.{group}",
+                hint="divide the recipe; the second part may refer to files of the first by their paths",
+            )  # fmt: skip
         self.under_way.append(group)
         made: list[RecipeStep] = []
         try:

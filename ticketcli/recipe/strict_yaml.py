@@ -52,7 +52,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INTEGER, list("-+0123456789"))
 
 
-def _error(what: str, at: Any, hint: str = "") -> UsageError:
+def _error(what: str, at: Any, hint: str) -> UsageError:
     return UsageError(what, where=f"line {at.start_mark.line + 1}, column {at.start_mark.column + 1}", hint=hint)
 
 
@@ -63,7 +63,8 @@ def load_yaml(text: str, *, where: str = "") -> object:
         UsageError: not YAML, too long, or a duplicate key, an alias or a tag; names the line.
     """
     if len(text) > LONGEST:
-        raise UsageError(f"{len(text):,} characters of YAML, {LONGEST:,} are the most that is read", where=where)
+        what = f"{len(text):,} characters of YAML, {LONGEST:,} are the most that is read"
+        raise UsageError(what, where=where, hint="is it the file that was meant?")
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader: it names no Python objects
     except UsageError as error:
@@ -74,7 +75,9 @@ def load_yaml(text: str, *, where: str = "") -> object:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         what = f"not usable YAML: {error.problem}"
-        raise UsageError(what, where=", ".join(part for part in (where, place) if part)) from None
+        hint = "close what is open, indent with spaces, and quote a text that has a colon or begins with a sign"
+        raise UsageError(what, where=", ".join(part for part in (where, place) if part), hint=hint) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         what = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).partition("\n")[0]
-        raise UsageError(f"not usable YAML: {what}", where=where) from None
+        hint = "plain text in UTF-8, a few levels deep, is all that is needed"
+        raise UsageError(f"not usable YAML: {what}", where=where, hint=hint) from None

@@ -128,9 +128,10 @@ def check_table(
                 where=f"{where}.table", hint="name a step of " + ", ".join(STAGES),
             )  # fmt: skip
     if len({stages[step] for step in config.table}) != 1:
-        raise UsageError("steps of different stages, or none, in one table", where=f"{where}.table")
+        raise UsageError("steps of different stages, or none, in one table", where=f"{where}.table",
+                         hint="tables: with one table for each stage")  # fmt: skip
     if len(set(config.table)) != len(config.table):
-        raise UsageError("a step twice in one table", where=f"{where}.table")
+        raise UsageError("a step twice in one table", where=f"{where}.table", hint="name each step once")
     if len(config.table) > 1 and any(STEP in variables for step in config.table for variables in instances[step]):
         raise UsageError("'step' tells the steps of a table apart", where=where, hint="call the variable otherwise")
     values = values_of(config, instances)
@@ -152,7 +153,8 @@ def check_table(
             for text in wanted:
                 find_value(text, rows, where=f"{where}.{key}")
         if len({find_value(text, rows, where=where)[0] for text in config.compare}) > 1:
-            raise UsageError("compare names values of two variables", where=f"{where}.compare")
+            what, hint = "compare names values of two variables", "name two values of one"
+            raise UsageError(what, where=f"{where}.compare", hint=hint)
 
 
 def _check_variables(config: TableConfig, where: str, values: Mapping[str, Sequence[Label]]) -> None:
