@@ -10,7 +10,7 @@ from tests.cli.command_line import ticket
 from tests.cli.test_start import HEAVY, start
 from tests.data.files import sources
 from tests.data.test_maps import maps, spoil
-from ticketcli.data.outlines import bitmaps
+from ticketcli.data.outlines import bitmap
 from ticketcli.data.sets import load_splits
 
 
@@ -162,7 +162,8 @@ def test_what_is_written_is_read_back_equal(written):
             assert (mine.id, mine.height, mine.width) == (read.id, read.height, read.width)
             assert mine.instances == read.instances
             assert np.array_equal(one.originals.read(index, 40), other.originals.read(index, 40))
-            assert np.array_equal(*(bitmaps([i.segmentation for i in p.instances], 40, 40) for p in (mine, read)))
+            drawn = [[bitmap(one.segmentation, 40, 40) for one in picture.instances] for picture in (mine, read)]
+            assert np.array_equal(*drawn)
 
 
 def test_a_set_is_never_written_over_another(written):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as oracle
 
 from tests.annotations.small_set import document
-from ticketcli.data.outlines import bitmap, bitmaps, run_lengths
+from ticketcli.data.outlines import bitmap, run_lengths
 from ticketcli.errors import InputMissing
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
@@ -44,11 +44,6 @@ def test_polygons_of_any_shape_are_drawn_as_pycocotools_draws_them(polygons):
 def test_run_lengths_there_and_back(height, width, seed):
     drawn = np.random.default_rng(seed).integers(0, 2, (height, width)).astype(bool)
     assert np.array_equal(bitmap(run_lengths(drawn), height, width), drawn)
-
-
-def test_several_are_stacked():
-    assert bitmaps([], 3, 4).shape == (0, 3, 4)
-    assert bitmaps([run_lengths(np.eye(3, dtype=bool))] * 2, 3, 3).shape == (2, 3, 3)
 
 
 def test_without_the_extra_polygons_say_what_to_install_and_run_lengths_need_nothing(monkeypatch):

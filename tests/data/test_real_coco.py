@@ -8,7 +8,8 @@ import pytest
 from tests.cli.command_line import ticket
 from tests.data.files import sources
 from tests.data.test_outlines import by_pycocotools
-from ticketcli.annotations.coco import read_coco
+from ticketcli.annotations.inspection import inspect
+from ticketcli.annotations.layout import find_parts
 from ticketcli.annotations.run_lengths import area_of
 from ticketcli.data.outlines import bitmap
 from ticketcli.data.sets import load_splits
@@ -43,9 +44,9 @@ def test_a_real_set_is_read_whole_and_nothing_is_wrong_with_it(unpacked, name):
 
 @pytest.mark.parametrize(("name", "part"), [("coco-mini", "train"), ("coco-mini", "val"), ("dsb2018", "val")])
 def test_real_outlines_are_drawn_as_pycocotools_draws_them(unpacked, name, part):
-    found = read_coco(unpacked(name) / f"instances_{part}.json")
+    (found,) = inspect([find_parts(unpacked(name))[part]])
     kinds = set()
-    for picture in found.pictures[:60]:
+    for picture in found.annotations.pictures[:60]:
         for one in picture.instances:
             drawn = bitmap(one.segmentation, picture.height, picture.width)
             assert np.array_equal(drawn, by_pycocotools(one.segmentation, picture.height, picture.width))

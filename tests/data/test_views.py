@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.models.detection.transform import resize_boxes
 
 from tests.data.files import noise, save
 from tests.data.outlined import assembled, disc, discs, instance, outlined
@@ -16,7 +17,7 @@ from ticketcli.data.images import Normalization
 from ticketcli.data.outlines import bitmap, run_lengths
 from ticketcli.data.sampling import sampled_masks
 from ticketcli.data.showing import show, shown_size
-from ticketcli.data.views import InstanceBatches, to_original, views_in_order
+from ticketcli.data.views import InstanceBatches, views_in_order
 from ticketcli.errors import CorruptError, InputMissing, UsageError
 
 PLAIN = Normalization((0.3, 0.4, 0.5), (0.2, 0.25, 0.3))
@@ -194,9 +195,10 @@ def test_a_shown_pixel_is_an_objects_where_its_centre_is():
 
 
 def test_boxes_go_back_to_original_pixels(tmp_path):
+    """By the function that detectors give back what they found with."""
     images = outlined(tmp_path)
     shown = next(shown for shown in in_order(images, 1) if shown.indices == (3,))
-    back = to_original(shown.objects[0].boxes, shown.sizes[0], (50, 90))
+    back = resize_boxes(shown.objects[0].boxes, shown.sizes[0], (50, 90))
     x, y, width, height = np.array([one.box for one in images.pictures[3].instances]).T
     assert np.allclose(back.numpy(), np.stack([x, y, x + width, y + height], axis=1), atol=1e-4)
 

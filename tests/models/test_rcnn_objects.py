@@ -131,10 +131,10 @@ def test_no_more_is_found_than_wanted(trained):
 
 def test_findings_can_be_given_at_the_original_size(trained):
     rcnn, _, shown = trained
-    small, large = rcnn.find(shown), rcnn.find(shown, sizes=[(128, 128), (100, 80)])
-    for one, two, (h, w) in zip(small, large, [(128, 128), (100, 80)], strict=True):
-        assert torch.allclose(2 * one.boxes, two.boxes)
-        assert two.masks is None or two.masks.shape[1:] == (h, w)
+    small, large = rcnn.find(shown), rcnn.find(shown, sizes=[(128, 192), (100, 160)])
+    for one, two, (h, w), (height, width) in zip(small, large, shown.sizes, [(128, 192), (100, 160)], strict=True):
+        assert torch.allclose(one.boxes * torch.tensor([width / w, height / h] * 2), two.boxes)
+        assert two.masks is None or two.masks.shape[1:] == (height, width)
 
 
 def test_finding_leaves_modes_and_gradients_alone(trained):

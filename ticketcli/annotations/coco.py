@@ -6,33 +6,12 @@ Classes are labelled 0 .. k-1 in the order of their ids, which may have gaps: CO
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from ticketcli.annotations.document import Document, load_document, no_collection, whole
-from ticketcli.annotations.faults import UNREADABLE, Entry, find_faults
+from ticketcli.annotations.document import Document, no_collection, whole
+from ticketcli.annotations.faults import Entry
 from ticketcli.annotations.pictures import Annotations, Instance, Picture
 from ticketcli.annotations.run_lengths import area_of
-from ticketcli.errors import CorruptError
-
-
-def read_coco(path: Path) -> Annotations:
-    """Read a file of annotations; no image file is looked at.
-
-    Strict about what it says: types, ids, what refers to what, and names that stay in the folder. Whether boxes and
-    outlines fit their images is for `find_faults`.
-
-    Raises:
-        InputMissing: no such file.
-        CorruptError: not JSON, not COCO's format, or an entry cannot be understood: the first such place is named.
-    """
-    document = load_document(path)
-    for fault in find_faults(document):
-        if fault.kind in UNREADABLE:
-            hint = f"ticket data check {path}, which lists all that is wrong"
-            raise CorruptError(fault.what, where=f"{path}: {fault.where}", hint=hint)
-    return annotations_of(document)
-
 
 Class = tuple[int, str]  # id, name
 
@@ -103,7 +82,7 @@ def _area(outline: Any, of_box: float) -> float:
 
 
 def document_of(annotations: Annotations) -> dict[str, list[dict[str, Any]]]:
-    """The same as a file has it; `read_coco` of that file gives back what was given here."""
+    """The same as a file has it; what is read of that file is what was given here."""
     images, entries = [], []
     for picture in annotations.pictures:
         size = {"height": picture.height, "width": picture.width}

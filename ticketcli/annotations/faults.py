@@ -36,10 +36,6 @@ KINDS: Mapping[str, str] = {
     "shared-file": "images that are in an earlier part too",
 }
 NOTES = frozenset({"crowd-polygons", "shared-file"})  # odd, but nothing that stops anybody
-# What keeps an entry from being understood at all; the rest is understood and wrong.
-UNREADABLE = frozenset(
-    {"malformed", "not-finite", "duplicate-id", "leaves-folder", "unknown-image", "unknown-category"}
-)
 # Boxes are rounded when they are written, and programs that count from the centres of pixels put the edges of an
 # image half a pixel further out.
 _TOLERANCE = 0.5  # pixels

@@ -119,7 +119,7 @@ def discovery_threshold(scores: Tensor, rate: float) -> float:
     """The smallest t > 0 with (1 + #{I <= -t}) / max(1, #{I >= t}) <= rate; infinite where there is none.
 
     Keeping ``I >= t`` bounds the expected share of useless channels among those that are kept, if the controls were
-    true knockoffs. Nothing here uses it by default: SCOP keeps a fixed share.
+    true knockoffs. No stage uses it: SCOP keeps a fixed share.
 
     Args:
         scores: I, float [C].

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ticketcli.annotations.run_lengths import counts_of
 from ticketcli.errors import InputMissing
@@ -46,10 +43,3 @@ def _drawn(polygons: list[Any], height: int, width: int) -> NDArray[np.uint8]:
     runs = mask.merge(mask.frPyObjects(polygons, height, width))
     drawn: NDArray[np.uint8] = mask.decode(runs)
     return drawn
-
-
-def bitmaps(segmentations: Sequence[Any], height: int, width: int) -> Tensor:
-    """Outlines as uint8 [n, H, W]."""
-    if not segmentations:
-        return torch.zeros((0, height, width), dtype=torch.uint8)
-    return torch.from_numpy(np.stack([bitmap(one, height, width) for one in segmentations]))

@@ -73,12 +73,6 @@ def padded_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     return -(-tallest // STRIDE) * STRIDE, -(-widest // STRIDE) * STRIDE
 
 
-def to_original(boxes: Tensor, size_shown: tuple[int, int], size_original: tuple[int, int]) -> Tensor:
-    """Boxes [m, 4] in pixels of an image as shown -> in pixels of the original. Sizes are (height, width)."""
-    (h, w), (height, width) = size_shown, size_original
-    return boxes * torch.tensor([width / w, height / h, width / w, height / h], dtype=boxes.dtype, device=boxes.device)
-
-
 def show(
     images: InstanceSet, index: int, original: Tensor, size: tuple[int, int], *, masks: bool, training: bool
 ) -> View:

@@ -22,11 +22,11 @@ from ticketcli.data.instances import InstanceSet, Shown
 from ticketcli.data.order import Order
 from ticketcli.data.packing import Packed, pack, unpack
 from ticketcli.data.series import Series
-from ticketcli.data.showing import padded_size, show, shown_size, to_original
+from ticketcli.data.showing import padded_size, show, shown_size
 from ticketcli.data.stream import Stream, stream
 from ticketcli.errors import UsageError
 
-__all__ = ["InstanceBatches", "to_original", "views_in_order"]
+__all__ = ["InstanceBatches", "views_in_order"]
 
 _HERE = 2**20  # pixels of a batch: so few are made in this process sooner than sent to it by a worker
 
