@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ticketcli.data.images import Images, Normalization, Splits
 from ticketcli.data.instances import InstanceSet, Shown
-from ticketcli.data.label_maps import IGNORED, MapKind, batch_of_maps
+from ticketcli.data.label_maps import BOUNDARY_NAMES, IGNORED, MapKind, batch_of_maps
 from ticketcli.errors import UsageError
 from ticketcli.events import Pause
 from ticketcli.metrics.confusion import Confusion
@@ -27,8 +27,6 @@ from ticketcli.tensors.modes import evaluating
 from ticketcli.tensors.turns import in_turns
 from ticketcli.training.loop import Feed
 from ticketcli.training.replicas import Loss
-
-_BOUNDARY = ("background", "interior", "boundary")
 
 
 class Semantic:
@@ -55,8 +53,8 @@ class Semantic:
         if has_maps(images) != (regions == "image"):
             hint = "leave regions out for label images"
             raise UsageError(f"regions: {regions} does not suit these images", where="transfer.regions", hint=hint)
-        names = {"image": images.class_names, "boundary": _BOUNDARY, "category": ("background", *images.class_names)}
-        return names[regions]
+        classes = images.class_names
+        return {"image": classes, "boundary": BOUNDARY_NAMES, "category": ("background", *classes)}[regions]
 
     def head(self, config: TransferConfig, splits: Splits, source_size: int) -> Head:
         """As the images and the settings ask for."""

@@ -18,7 +18,6 @@ from ticketcli.store.tensorfile import read_header
 
 # where training scripts keep the weights inside what they save; an averaged copy is not taken unasked
 _CONTAINERS = ("state_dict", "model", "model_state_dict", "net", "weights", "network")
-PICKLES = (".pth", ".pt", ".bin", ".tar", ".ckpt", ".th")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
