@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,20 +56,11 @@ class ControlTraining:
         source: of the controls; sees no labels.
         settings: how they learn.
         seed: of what the source draws: step k draws by (seed, k), so a loaded training goes on as an unbroken one.
-        loss: (logits [m, n_classes], labels) -> a scalar.
     """
 
-    def __init__(
-        self,
-        controls: Controls,
-        source: KnockoffSource,
-        settings: ControlSettings,
-        *,
-        seed: int,
-        loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-    ) -> None:
+    def __init__(self, controls: Controls, source: KnockoffSource, settings: ControlSettings, *, seed: int) -> None:
         self.controls, self.steps = controls, 0
-        self._source, self._settings, self._seed, self._loss = source, settings, seed, loss
+        self._source, self._settings, self._seed = source, settings, seed
         self._optimizer = torch.optim.Adam(controls.betas.values(), lr=settings.lr, betas=settings.momenta)
 
     def step(self, images: Tensor, labels: Tensor) -> ControlStep:
@@ -80,7 +71,7 @@ class ControlTraining:
         """
         draw = generator(self._seed, "controls", self.steps)
         logits = self.controls.logits(images, self._source, draw, lemma2_noise=self._settings.lemma2_noise)
-        loss = self._loss(logits, labels)
+        loss = F.cross_entropy(logits, labels)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(

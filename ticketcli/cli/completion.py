@@ -61,7 +61,7 @@ def recipes(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
 
 
 @_silent
-def shipped_recipes(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
+def shipped_recipes(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:  # noqa: ARG001  (typer gives both)
     """Shipped recipes by name, each with what it is for."""
     from ticketcli.cli.recipe_file import RecipeSource, shipped
 

@@ -23,7 +23,7 @@ _FIRST = 3  # places that are named of each kind
 _COLUMNS = ("images", "empty", "objects", "small", "medium", "large", "crowd", "classes")
 
 
-def command(name: str) -> Any:
+def command(_name: str) -> Any:
     """The group of commands, for the lazy group."""
     return process.command_group(_root, check=check, write=write)
 

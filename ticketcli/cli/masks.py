@@ -26,7 +26,7 @@ from ticketcli.store.run_folder import Run
 _ENDING = ".mask.safetensors"
 
 
-def command(name: str) -> Any:
+def command(_name: str) -> Any:
     """The group of commands, for the lazy group."""
     return process.command_group(_root, compare=compare, intersect=intersect, union=union)
 

@@ -18,7 +18,7 @@ from ticketcli.errors import InputMissing, UsageError
 from ticketcli.store.atomic import write_text
 
 
-def command(name: str) -> Any:
+def command(_name: str) -> Any:
     """The group of commands, for the lazy group."""
     return process.command_group(_root, ls=ls, cat=cat, cp=cp)
 

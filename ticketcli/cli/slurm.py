@@ -43,7 +43,7 @@ DataOption = Annotated[
 ]
 
 
-def command(name: str) -> Any:
+def command(_name: str) -> Any:
     """The group of commands, for the lazy group."""
     return process.command_group(_root, render=render, submit=submit)
 

@@ -192,7 +192,7 @@ def _run(
     dry_run: bool,
     as_json: bool,
     quiet: bool,
-    verbose: int,
+    verbose: int,  # noqa: ARG001  (`endings.py` reads it)
 ) -> None:
     started = began()
     folder = Run(run)

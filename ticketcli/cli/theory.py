@@ -21,7 +21,7 @@ FoundT = TypeVar("FoundT")
 _RULES = ("kernel-sum", "random", "l2", "1x1")
 
 
-def command(name: str) -> Any:
+def command(_name: str) -> Any:
     """The group of commands, for the lazy group."""
     return process.command_group(_root, lcnn=lcnn, orcnn=orcnn, gunn=gunn)
 

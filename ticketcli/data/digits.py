@@ -19,7 +19,7 @@ _SHARES = (0.60, 0.75)  # training ends, validation ends; the rest is for testin
 NORMALIZATION = Normalization((0.3054,) * 3, (0.3232,) * 3)  # of all training images, so that narrowed sets agree
 
 
-def load_digits(wanted: Wanted) -> Whole:
+def load_digits(_wanted: Wanted) -> Whole:
     """Train 60 %, validation 15 %, test 25 % of each class, by a split that never changes."""
     from sklearn.datasets import load_digits as load  # half a second, so only when wanted
 

@@ -31,7 +31,7 @@ class _Guarded(Dataset[Any]):
             return error
 
 
-def _settle(worker: int) -> None:
+def _settle(_worker: int) -> None:
     """Signals are for the main process, which saves and then ends its workers; a cluster sends them to all.
 
     What a fork inherits is never collected there: an inherited stream would end its workers by that.

@@ -18,7 +18,7 @@ Receive = Callable[[str, Tensor, Tensor, Tensor], Tensor]
 (x > 0), all of one shape: returns the gradient of what it reads."""
 
 
-def held(name: str, gradient: Tensor, is_open: Tensor, positive: Tensor) -> Tensor:
+def held(_name: str, gradient: Tensor, is_open: Tensor, _positive: Tensor) -> Tensor:
     """The ordinary way back, through gates that stay."""
     return gradient * is_open
 

@@ -108,7 +108,7 @@ def proposals(rules: Rules, found: dict[str, Tensor]) -> Receive:
     Sums of the batch go back, and no image reaches another's: so one way back is one of each image.
     """
 
-    def fr(name: str, gradient: Tensor, is_open: Tensor, positive: Tensor) -> Tensor:
+    def fr(name: str, gradient: Tensor, _is_open: Tensor, _positive: Tensor) -> Tensor:
         gradient = without_border(gradient) if rules.border else gradient
         found[name] = opened(gradient, rules.ratio)
         return gradient * found[name]

@@ -31,8 +31,8 @@ def card(written: Written, subjects: Sequence[Subject]) -> str:
         _facts(written),
         *(_origin(subject, alone=len(subjects) == 1) for subject in subjects),
         *(_worth(subject, alone=len(subjects) == 1) for subject in subjects),
-        _speed(written, subjects),
-        _limits(written, subjects),
+        _speed(subjects),
+        _limits(subjects),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -169,7 +169,7 @@ def _of_output(subject: Subject, known: Mapping[str, float]) -> dict[str, float]
     return {measure: value for measure, value in known.items() if measure.startswith(part)}
 
 
-def _speed(written: Written, subjects: Sequence[Subject]) -> str:
+def _speed(subjects: Sequence[Subject]) -> str:
     tables = []
     for subject in subjects:
         for manifest in subject.evaluations:
@@ -187,7 +187,7 @@ def _speed(written: Written, subjects: Sequence[Subject]) -> str:
     return "## Speed\n\n" + "\n\n".join([*tables, honest])
 
 
-def _limits(written: Written, subjects: Sequence[Subject]) -> str:
+def _limits(subjects: Sequence[Subject]) -> str:
     lines = ["## What to know"]
     about = subjects[0].artifact.about
     if subjects[0].artifact.kind == "ticket" and "values_of" not in about and _is_rewound(subjects[0]):

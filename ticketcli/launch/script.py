@@ -78,7 +78,7 @@ def _options(job: Job, setting: Setting, asked: Resources) -> list[str]:
     profile = setting.profile
     options = {
         "job-name": job.name,
-        "array": _array(job, tuple(job.tasks), profile) if job.is_array else None,
+        "array": _array(tuple(job.tasks), profile) if job.is_array else None,
         "chdir": _quoted(str(setting.folder)),
         "output": _quoted(str(setting.logs).replace("%", "%%") + ("/%x-%A_%a.log" if job.is_array else "/%x-%j.log")),
         "open-mode": "append",
@@ -99,7 +99,7 @@ def _options(job: Job, setting: Setting, asked: Resources) -> list[str]:
     return [*lines, "--requeue", *asked.sbatch]
 
 
-def _array(job: Job, indices: Sequence[int], profile: Profile) -> str:
+def _array(indices: Sequence[int], profile: Profile) -> str:
     limit = profile.at_once
     return index_range(indices) + (f"%{limit}" if limit is not None and len(indices) > limit else "")
 
@@ -231,5 +231,5 @@ def submit_script(jobs: Sequence[Job], setting: Setting) -> str:
 
 def sbatch_options(job: Job, indices: Sequence[int], dependency: str, profile: Profile) -> list[str]:
     """What sbatch is told beside the script."""
-    options = [f"--array={_array(job, indices, profile)}"] if job.is_array else []
+    options = [f"--array={_array(indices, profile)}"] if job.is_array else []
     return [*options, *([f"--dependency={dependency}"] if dependency else [])]

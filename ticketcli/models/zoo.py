@@ -84,7 +84,7 @@ def _torchvision(text: str, known: tuple[str, ...]) -> Published:
     )
 
 
-def _timm(text: str, known: tuple[str, ...]) -> Published:
+def _timm(text: str, _known: tuple[str, ...]) -> Published:
     try:
         import timm
     except ImportError:

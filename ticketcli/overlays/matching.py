@@ -11,7 +11,7 @@ from ticketcli.annotations.pictures import Picture
 from ticketcli.tensors.shown import Found
 
 MIN_SCORE = 0.5
-MIN_IOU = 0.5
+_MIN_IOU = 0.5  # overlap of two boxes that makes them one object, as intersection over union
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,16 @@ class Match:
         return f"right {len(self.right)}, wrong {len(self.wrong)}, missed {len(self.missed)}"
 
 
-def match(picture: Picture, found: Found, *, min_score: float = MIN_SCORE, min_iou: float = MIN_IOU) -> Match:
+def match(picture: Picture, found: Found, *, min_score: float = MIN_SCORE) -> Match:
     """Pair what was found with what is there, by class and box, the surest first.
 
     Each detection takes the object of its class that it overlaps most and that nobody took; ties go to the first. A
-    detection without an object is ignored if at least `min_iou` of its own area is in a crowd region of its class.
+    detection without an object is ignored if at least half of its own area is in a crowd region of its class.
 
     Args:
         picture: the truth.
         found: in pixels of the original image.
         min_score: what is less sure is as if it were not found.
-        min_iou: overlap of two boxes that makes them one object, as intersection over union.
     """
     scores, labels = found.scores.cpu().numpy(), found.labels.cpu().numpy()
     sure = [int(place) for place in np.argsort(-scores, kind="stable") if scores[place] >= min_score]
@@ -67,12 +66,12 @@ def match(picture: Picture, found: Found, *, min_score: float = MIN_SCORE, min_i
     for place in sure:
         same = classes == labels[place]
         iou = np.where(same & free, _ratio(shared[place], union[place]), -1.0)
-        if iou.size and iou.max() >= min_iou:
+        if iou.size and iou.max() >= _MIN_IOU:
             free[int(iou.argmax())] = False
             right.append(place)
             continue
         inside = _ratio(shared[place], np.prod(boxes[place, 2:] - boxes[place, :2]))
-        (ignored if (inside[same & crowd] >= min_iou).any() else wrong).append(place)
+        (ignored if (inside[same & crowd] >= _MIN_IOU).any() else wrong).append(place)
     return Match(tuple(right), tuple(wrong), tuple(ignored), tuple(np.flatnonzero(free).tolist()))
 
 

@@ -54,9 +54,9 @@ def worst_first(dense: Mapping[int, float], ticket: Mapping[int, float]) -> list
     return sorted(dense, key=lambda image: (ticket[image] - dense[image], image))
 
 
-def cell_side(n_columns: int, width: int = WIDTH) -> int:
-    """Pixels that the longer side of an image may have, so that a sheet is no wider than `width`; at most 640."""
-    return min(640, (width - 2 * _MARGIN - (n_columns - 1) * _GAP) // n_columns)
+def cell_side(n_columns: int) -> int:
+    """Pixels that the longer side of an image may have, so that a sheet is no wider than `WIDTH`; at most 640."""
+    return min(640, (WIDTH - 2 * _MARGIN - (n_columns - 1) * _GAP) // n_columns)
 
 
 def sheet(

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_LEVEL = 0.95
 _ROUNDING = 1e-12  # differences of equal values that differ by less than this share are rounding, not spread
 
 
@@ -31,8 +32,8 @@ class Summary:
     p: float | None = None
 
 
-def summarize(values: Sequence[float], *, level: float = 0.95, scale: float = 0.0) -> Summary:
-    """The two-sided t interval of the mean of independent replicates.
+def summarize(values: Sequence[float], *, scale: float = 0.0) -> Summary:
+    """The two-sided 95 % t interval of the mean of independent replicates.
 
     Of paired differences where those are given; `scale` is then the size of what was subtracted, which decides what
     is rounding.
@@ -51,7 +52,7 @@ def summarize(values: Sequence[float], *, level: float = 0.95, scale: float = 0.
     from scipy.special import stdtr, stdtrit
 
     error = sd / math.sqrt(n)
-    half = float(stdtrit(n - 1, (1 + level) / 2)) * error
+    half = float(stdtrit(n - 1, (1 + _LEVEL) / 2)) * error
     return Summary(n, mean, sd, mean - half, mean + half, 2 * float(stdtr(n - 1, -abs(mean) / error)))
 
 

@@ -52,7 +52,7 @@ def observe(step: RecipeStep, recipe: Recipe, found: Survey, at: Sequence[float]
     units = found.units.get(real, {})
     if step.stage == "prune":
         rounds = [
-            Observation(step.name, real, step.variables, metrics | _own_size(step, point, found, real), point)
+            Observation(step.name, real, step.variables, metrics | _own_size(point, found, real), point)
             for point, metrics in prune_points(units).items()
         ]
         return [one for sparsity in at if (one := interpolate(rounds, sparsity))] if at else rounds
@@ -118,7 +118,7 @@ def interpolate(rounds: Sequence[Observation], sparsity: float) -> Observation |
     return None
 
 
-def _own_size(step: RecipeStep, point: Point, found: Survey, real: str) -> dict[str, float]:
+def _own_size(point: Point, found: Survey, real: str) -> dict[str, float]:
     made = found.artifact(real, "healed" if isinstance(point, str) else str(point))
     return {"bytes": _size(made[0])} if made else {}
 

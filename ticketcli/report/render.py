@@ -21,7 +21,7 @@ def width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else _LOG_WIDTH
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), title: str = "") -> str:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> str:
     """A table as text; columns named in `right` are aligned right. Styled only when stdout is a terminal.
 
     In a narrow terminal the gaps between columns shrink first, then text folds; numbers and short names stay whole,
@@ -32,8 +32,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seque
         file=io.StringIO(), width=width(), force_terminal=terminal, no_color=not terminal, highlight=False
     )
     for gap in (2, 1):
-        made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold",
-                     padding=(0, gap, 0, 0))  # fmt: skip
+        made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, gap, 0, 0))
         for index, column in enumerate(columns):
             number, longest = column in right, max((len(row[index]) for row in rows), default=0)
             made.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=number,

@@ -130,7 +130,7 @@ def _require_equal(work: Work, images: torch.Tensor, contender: Contender) -> No
         raise UsageError(f"it computes something else than torch does: {apart}")
 
 
-def _eager(work: Work, device: torch.device) -> Prepared:
+def _eager(work: Work, _device: torch.device) -> Prepared:
     return lambda images: partial(work, images)
 
 
@@ -138,7 +138,7 @@ def _folded(work: Work, device: torch.device) -> Prepared:
     return _eager(folded_last(work), device)
 
 
-def _compiled(work: Work, device: torch.device) -> Prepared:
+def _compiled(work: Work, _device: torch.device) -> Prepared:
     """Compiled for each batch alone; the first call compiles.
 
     Raises:

@@ -52,7 +52,7 @@ def train_decoder(job: Job[TrainDecoderConfig]) -> Iterator[Yield]:
 
     fast = folded(encoder)
 
-    def loss(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def loss(images: Tensor, _labels: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
             taps = fast.taps(images)
         return {"loss": F.mse_loss(decoder(taps, t=config.t), images)}

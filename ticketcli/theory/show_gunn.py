@@ -32,7 +32,7 @@ def gunn_text(sizes: TiedNeurons, found: Sequence[Partings]) -> str:
         f"{sizes.neurons} neurons, the tied ones are {p + 1} and {q + 1}, {sizes.samples} samples, {sizes.steps} steps "
         f"of {sizes.lr:g}, {seeds if sizes.seeds > 1 else f'seed {sizes.first_seed}'}"
     )
-    return "\n\n".join([head, _gaps(sizes, found), "\n".join([*_verdict(sizes, found), *_LEGEND])])
+    return "\n\n".join([head, _gaps(sizes, found), "\n".join([*_verdict(found), *_LEGEND])])
 
 
 def shown_steps(sizes: TiedNeurons) -> list[int]:
@@ -66,7 +66,7 @@ def _n_parted(kind: Partings) -> int:
     return sum(gap > PARTED for gap in kind.gaps(-1))
 
 
-def _verdict(sizes: TiedNeurons, found: Sequence[Partings]) -> list[str]:
+def _verdict(found: Sequence[Partings]) -> list[str]:
     said = []
     for kind in found:
         n, gaps = _n_parted(kind), kind.gaps(-1)

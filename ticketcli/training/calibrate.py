@@ -106,7 +106,7 @@ class Moments:
             yield logits
 
     def _listen(self, name: str, reached: set[str]) -> torch.utils.hooks.RemovableHandle:
-        def hear(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        def hear(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             reached.add(name)
             self._sums[name].add(inputs[0], self.seen)
 

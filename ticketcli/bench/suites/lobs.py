@@ -186,7 +186,7 @@ def _calibrated(
     adders = {name: GramAccumulator(layer, positions=_POSITIONS, seed=0) for name, layer in layers.items()}
     first = 0
 
-    def add(name: str, module: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def add(name: str, _module: nn.Module, given: tuple[Tensor, ...]) -> None:
         adders[name].add(given[0], first)
 
     hooks = [layer.register_forward_pre_hook(partial(add, name)) for name, layer in layers.items()]

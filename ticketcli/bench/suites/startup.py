@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 from ticketcli.bench.job import BenchJob, same
 from ticketcli.bench.row import Equality, Goal, Row
@@ -40,7 +39,7 @@ def run(job: BenchJob) -> Iterator[Row]:
     }
     for peer, (command, goal) in peers.items():
         yield job.compare(
-            "ticket --help", _runner(_OURS), peer, _runner(command), equality=partial(_help, command, job.folder),
+            "ticket --help", _runner(_OURS), peer, _runner(command), equality=partial(_help, command),
             goal=goal,
         )  # fmt: skip
 
@@ -66,7 +65,7 @@ def imported(arguments: tuple[str, ...]) -> set[str]:
     return set(done.stderr.splitlines()[-1].split())
 
 
-def _help(command: tuple[str, ...], folder: Path) -> Equality:
+def _help(command: tuple[str, ...]) -> Equality:
     """Both print help; ours names every command, and loads nothing heavy for it."""
     mine, other = _runner(_OURS)(), _runner(command)()
     modules = imported(("--help",))

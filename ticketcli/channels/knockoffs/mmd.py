@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # kernels, in units of the samples' own mean squared distance
+_WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # kernels, in units of the samples' own mean squared distance
 
 
-def mmd2(a: Tensor, b: Tensor, widths: Sequence[float] = WIDTHS) -> Tensor:
+def mmd2(a: Tensor, b: Tensor) -> Tensor:
     """The squared discrepancy, without bias: 0 in the mean where the distributions are equal, so also below 0.
+
+    Averaged over the kernels ``exp(-|u - v|^2 / (w mean))``, w in `_WIDTHS`.
 
     Args:
         a: rows [n, p], n at least 2.
         b: rows [m, p], m at least 2, independent of the others.
-        widths: of the kernels ``exp(-|u - v|^2 / (w mean))``, whose values are averaged.
 
     Returns:
         A scalar in a's type, in [-1, 2]; gradients flow, but not through the mean distance.
@@ -28,7 +27,7 @@ def mmd2(a: Tensor, b: Tensor, widths: Sequence[float] = WIDTHS) -> Tensor:
     n, m = len(a), len(b)
     mean = squares.detach().sum() / max(1, (n + m) * (n + m - 1))
     mean = torch.where(mean > 0, mean, torch.ones_like(mean))
-    kernel = torch.stack([torch.exp(-squares / (width * mean)) for width in widths]).mean(dim=0)
+    kernel = torch.stack([torch.exp(-squares / (width * mean)) for width in _WIDTHS]).mean(dim=0)
     within_a = (kernel[:n, :n].sum() - n) / (n * (n - 1))
     within_b = (kernel[n:, n:].sum() - m) / (m * (m - 1))
     return within_a + within_b - 2 * kernel[:n, n:].mean()

@@ -52,7 +52,7 @@ def sparsegpt(
         scores = scores * ~dead[:, None, block]
         falls = _falls(scores, alive[:, :, block], quota, epsilon, pattern)
         left[:, :, block] &= ~falls
-        cost += _eliminate(moved, left, alive, factor, block)
+        cost += _eliminate(moved, left, factor, block)
     return torch.where(left, moved, torch.zeros_like(moved)), left, cost
 
 
@@ -74,7 +74,7 @@ def _falls(scores: Tensor, alive: Tensor, quota: int, epsilon: float | None, pat
     return smallest(scores, alive, quota)
 
 
-def _eliminate(moved: Tensor, left: Tensor, alive: Tensor, factor: Tensor, block: slice) -> float:
+def _eliminate(moved: Tensor, left: Tensor, factor: Tensor, block: slice) -> float:
     """Take the block's inputs out in turn, in place; the later blocks follow at once at its end."""
     width, cost = block.stop - block.start, 0.0
     here = factor[:, block, block]  # [g, b, b]

@@ -155,7 +155,7 @@ def _curves(
 ) -> tuple[list[Curve], list[Level]]:  # fmt: skip
     levels: list[Level] = []
     series: dict[Series, list[Row]] = {}
-    for row, family in zip(rows, _families(subject, table, rows), strict=True):
+    for row, family in zip(rows, _families(subject, rows), strict=True):
         if family is None:
             found = row.summary(measure.name)
             assert found.mean is not None
@@ -185,7 +185,7 @@ def _apart(families: Iterable[list[Row]], remain: _Remain) -> Iterator[list[Row]
         yield from [rows] if len(places) == len(rows) else [[row] for row in rows]
 
 
-def _families(subject: Subject, table: Table, rows: Sequence[Row]) -> list[Series | None]:
+def _families(subject: Subject, rows: Sequence[Row]) -> list[Series | None]:
     """Which rows are one curve: tickets of one pruning, told apart by nothing but how sparse they are. None is dense.
 
     A variable of the rows that says which ticket it is makes points; any other, such as the rate, makes curves.
