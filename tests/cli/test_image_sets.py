@@ -194,6 +194,9 @@ def test_a_run_on_files_is_cut_and_continued_with_other_workers(root, tmp_path, 
         if state.is_dir() and list(state.glob("*.safetensors")):
             break
         time.sleep(0.05)
+    else:
+        process.kill()
+        pytest.fail(f"no state was saved: {process.communicate()[1]}")
     (os.killpg if whole_group else os.kill)(process.pid, signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 75, said

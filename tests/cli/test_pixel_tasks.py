@@ -61,8 +61,8 @@ def test_what_transfer_measures_evaluate_measures_again(targets):
     assert all({"image_id", "category_id", "bbox", "score"} <= set(one) for one in results)
 
 
-@pytest.mark.parametrize(("of", "columns"), [("masks", 3), ("pixels", 3)])
-def test_pictures_are_files_of_the_step_and_are_verified(targets, of, columns):
+@pytest.mark.parametrize("of", ["masks", "pixels"])
+def test_pictures_are_files_of_the_step_and_are_verified(targets, of):
     beside = ("--beside", "before") if of == "masks" else ()
     name = f"look-{of}"
     result = ticket("evaluate", "--of", of, *beside, "--pictures", "7", "--name", name, "--run", targets.root)

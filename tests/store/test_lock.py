@@ -6,7 +6,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -133,7 +132,7 @@ def test_a_living_owner_is_believed_even_where_its_lock_is_not_seen(path):
 
 def test_a_process_that_nobody_buried_yet_is_gone():
     with subprocess.Popen(["true"]) as child:
-        time.sleep(0.3)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         assert process_start(child.pid) is None
 
 
