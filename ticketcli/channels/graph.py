@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -13,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ticketcli.channels.coupling import coupled_groups
 from ticketcli.channels.group import ChannelGroup, Consumer
 from ticketcli.channels.operations import Layout, is_sum, layout_after, only_asks_for_size, reads_first
-from ticketcli.errors import UsageError
+from ticketcli.tensors.following import Follower
 
 __all__ = ["ChannelGraph", "ChannelGroup", "Consumer", "LeftOut", "channel_graph"]
 
@@ -84,37 +83,18 @@ def channel_graph(model: nn.Module, *, method: str | None = None, residual: bool
     return ChannelGraph(tuple(groups), tuple(left_out))
 
 
-class _Tracer(fx.Tracer):
-    """Layers that do more than normalise, such as timm's BatchNorms or those that scatter, stay whole; and it remembers
-    where it failed.
-    """
-
-    failed = ""
+class _Tracer(Follower):
+    """Layers that do more than normalise, such as timm's BatchNorms or those that scatter, stay whole."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         is_whole = isinstance(m, (_BatchNorm, nn.Conv2d)) or getattr(m, "keeps_width", False)
         return is_whole or super().is_leaf_module(m, module_qualified_name)
 
-    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        try:
-            return super().call_module(m, forward, args, kwargs)
-        except Exception:  # whatever it is, it goes on; here is known where it came from
-            self.failed = self.failed or self.path_of_module(m)
-            raise
-
 
 def _traced(model: nn.Module, method: str | None) -> fx.Graph:
     tracer = _Tracer()
     tracer.traced_func_name = method or (_TAPPED if hasattr(model, _TAPPED) else "forward")
-    try:
-        return tracer.trace(model)
-    except Exception as error:  # whatever the network's own code makes of a tensor without values
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UsageError(
-            f"the channels of this network cannot be followed: {reason}",
-            where=tracer.failed or type(model).__name__,
-            hint="which way a network takes must not depend on the values of tensors; weights can be pruned one by one",
-        ) from None
+    return tracer.follow(model, "channels", instead="weights can be pruned one by one")
 
 
 class _Finder:

@@ -12,6 +12,7 @@ from torch import fx, nn
 
 from ticketcli.errors import UsageError
 from ticketcli.explain.operations import Kind, called_as, keeps_sign, kind_of, only_asks_for_size, overwrites
+from ticketcli.tensors.following import Follower
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def traced(network: nn.Module, *, gate_maxpool: bool) -> Traced:
     _require_still(network)
     module = _shared(network)
     tracer = _Tracer()
-    graph = _graph(tracer, module)
+    graph = tracer.follow(module, "operations")
     modules = dict(module.named_modules())
     _order_writes(graph, modules)
     output = _returned(graph)
@@ -102,12 +103,11 @@ def _shared(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, memo)
 
 
-class _Tracer(fx.Tracer):
-    """Remembers what each part returned, and in which part it failed."""
+class _Tracer(Follower):
+    """Remembers what each part returned."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.failed = ""
         self.returned: dict[str, fx.Node] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -115,26 +115,10 @@ class _Tracer(fx.Tracer):
         return getattr(m, "is_affine", False) is True or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        try:
-            found = super().call_module(m, forward, args, kwargs)
-        except Exception:  # whatever it is, it goes on; here is known where it came from
-            self.failed = self.failed or self.path_of_module(m)
-            raise
+        found = super().call_module(m, forward, args, kwargs)
         if isinstance(found, fx.Proxy):
             self.returned[self.path_of_module(m)] = found.node
         return found
-
-
-def _graph(tracer: _Tracer, module: nn.Module) -> fx.Graph:
-    try:
-        return tracer.trace(module)
-    except Exception as error:  # whatever the network's own code makes of a tensor without values
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UsageError(
-            f"the operations of this network cannot be followed: {reason}",
-            where=tracer.failed or type(module).__name__,
-            hint="which way a network takes must not depend on the values of tensors",
-        ) from None
 
 
 def _order_writes(graph: fx.Graph, modules: dict[str, nn.Module]) -> None:
