@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -17,6 +17,7 @@ from ticketcli.errors import UsageError, did_you_mean
 from ticketcli.events import Progress, listeners
 from ticketcli.units import human_seconds
 
+SizesT = TypeVar("SizesT")
 FoundT = TypeVar("FoundT")
 _RULES = ("kernel-sum", "random", "l2", "1x1")
 
@@ -64,17 +65,14 @@ def lcnn(
     """
     rules = tuple(dict.fromkeys(_rule(one) for one in rule or _RULES))
     process.share_the_machine()
-    from ticketcli.theory.drawing import draw_lcnn, require_drawing
+    from ticketcli.theory.drawing import draw_lcnn
     from ticketcli.theory.lcnn import Lcnn, measure, seconds_of
     from ticketcli.theory.show import lcnn_json, lcnn_text
 
     sizes = Lcnn(width, layers, s, length, _shares(p), seeds, seed, rules)  # type: ignore[arg-type]
-    if svg is not None:
-        require_drawing(svg)
-    damages = _heard("theory lcnn", measure(sizes), seconds_of(sizes), quiet=quiet)
-    if svg is not None:
-        draw_lcnn(svg, sizes, damages)
-    print(json.dumps(lcnn_json(sizes, damages)) if as_json else lcnn_text(sizes, damages))
+    _experiment(
+        "lcnn", sizes, measure, seconds_of, draw_lcnn, lcnn_json, lcnn_text, svg=svg, as_json=as_json, quiet=quiet
+    )
 
 
 def orcnn(
@@ -98,17 +96,14 @@ def orcnn(
     They say that the bound counts filters, and that training has no part in it.
     """
     process.share_the_machine()
-    from ticketcli.theory.drawing import draw_orcnn, require_drawing
+    from ticketcli.theory.drawing import draw_orcnn
     from ticketcli.theory.orcnn import Orcnn, measure, seconds_of
     from ticketcli.theory.show import orcnn_json, orcnn_text
 
     sizes = Orcnn(width, channels, s, length, samples, _shares(p), seeds, seed)
-    if svg is not None:
-        require_drawing(svg)
-    found = _heard("theory orcnn", measure(sizes), seconds_of(sizes), quiet=quiet)
-    if svg is not None:
-        draw_orcnn(svg, sizes, found)
-    print(json.dumps(orcnn_json(sizes, found)) if as_json else orcnn_text(sizes, found))
+    _experiment(
+        "orcnn", sizes, measure, seconds_of, draw_orcnn, orcnn_json, orcnn_text, svg=svg, as_json=as_json, quiet=quiet
+    )
 
 
 def gunn(
@@ -129,18 +124,38 @@ def gunn(
     updated as a whole. Both stay tied for good.
     """
     process.share_the_machine()
-    from ticketcli.theory.drawing import require_drawing
     from ticketcli.theory.drawing_gunn import draw_gunn
     from ticketcli.theory.gunn import TiedNeurons, measure, seconds_of
     from ticketcli.theory.show_gunn import gunn_json, gunn_text
 
     sizes = TiedNeurons(neurons, outputs, samples, steps, lr, seeds, seed)
+    _experiment(
+        "gunn", sizes, measure, seconds_of, draw_gunn, gunn_json, gunn_text, svg=svg, as_json=as_json, quiet=quiet
+    )
+
+
+def _experiment(
+    name: str,
+    sizes: SizesT,
+    measure: Callable[[SizesT], Generator[Progress, None, FoundT]],
+    seconds_of: Callable[[SizesT], float],
+    draw: Callable[[Path, SizesT, FoundT], None],
+    values: Callable[[SizesT, FoundT], dict[str, Any]],
+    text: Callable[[SizesT, FoundT], str],
+    *,
+    svg: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Measure; draw what was found where a file is named, and print it as JSON or as text."""
+    from ticketcli.theory.drawing import require_drawing
+
     if svg is not None:
         require_drawing(svg)
-    found = _heard("theory gunn", measure(sizes), seconds_of(sizes), quiet=quiet)
+    found = _heard(f"theory {name}", measure(sizes), seconds_of(sizes), quiet=quiet)
     if svg is not None:
-        draw_gunn(svg, sizes, found)
-    print(json.dumps(gunn_json(sizes, found)) if as_json else gunn_text(sizes, found))
+        draw(svg, sizes, found)
+    print(json.dumps(values(sizes, found)) if as_json else text(sizes, found))
 
 
 def _rule(text: str) -> str:

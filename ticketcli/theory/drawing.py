@@ -18,8 +18,6 @@ from ticketcli.theory.lcnn import Damage, Lcnn
 from ticketcli.theory.orcnn import Orcnn, Pretrained, predicted
 
 _FLAG = "--svg"
-_RULES = {"kernel-sum": "smallest sums (the theorem's)", "random": "any kernels", "l2": "smallest norms",
-          "1x1": "smallest sums, 1x1 kernels"}  # fmt: skip
 _FINE = 80  # points of a curve that is computed
 BARS = "from the least to the greatest of the seeds"
 
@@ -60,13 +58,14 @@ def _errors(sizes: Lcnn, damages: Sequence[Damage], name: str, which: int) -> tu
     """What was measured by each rule, with the limit as a line, and the theorem's bound."""
     first, last = min(sizes.p) / 1.15, min(0.99, max(sizes.p) * 1.15)
     found: list[Curve] = []
-    for look, rule in enumerate(_RULES):
+    for look, (rule, words) in enumerate(limits.RULES_IN_WORDS.items()):
         own = [one for one in damages if one.rule == rule]
         if own:
             limit = tuple(Point(p, _limit(sizes, own[0].rule, p)[which]) for p in _spread(first, last))
-            found.append(Curve(f"{_RULES[rule]}: limit", limit, look, is_thin=True, in_legend=False))
+            words += " (the theorem's)" if rule == "kernel-sum" else ""
+            found.append(Curve(f"{words}: limit", limit, look, is_thin=True, in_legend=False))
             points = tuple(_point(one.p, one.values(name)) for one in own)
-            found.append(Curve(_RULES[rule], points, look, is_control=rule != "kernel-sum", is_joined=False))
+            found.append(Curve(words, points, look, is_control=rule != "kernel-sum", is_joined=False))
     if any(one.rule == "kernel-sum" for one in damages) and first < limits.LARGEST_P:
         places = _spread(first, min(last, limits.LARGEST_P))
         bound = tuple(Point(p, _bounds(sizes, p)[which]) for p in places)

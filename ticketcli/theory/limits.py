@@ -19,7 +19,13 @@ from scipy.special import erfinv
 from scipy.stats import chi2
 
 Rule = Literal["kernel-sum", "random", "l2", "1x1"]
-RULES: tuple[Rule, ...] = ("kernel-sum", "random", "l2", "1x1")
+RULES_IN_WORDS: dict[Rule, str] = {
+    "kernel-sum": "smallest sums",
+    "random": "any kernels",
+    "l2": "smallest norms",
+    "1x1": "smallest sums, 1x1 kernels",
+}
+RULES = tuple(RULES_IN_WORDS)
 LARGEST_P = 0.11  # of the theorem
 SLACK = 1.2  # a net of finite width, and one draw of it, lies around the limit; the theorem leaves its constants open
 

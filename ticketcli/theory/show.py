@@ -10,17 +10,11 @@ from ticketcli.report.intervals import summarize
 from ticketcli.report.render import table
 from ticketcli.theory.distances import Distances
 from ticketcli.theory.lcnn import Damage, Lcnn
-from ticketcli.theory.limits import LARGEST_P, SLACK, slope
+from ticketcli.theory.limits import LARGEST_P, RULES_IN_WORDS, SLACK, Rule, slope
 from ticketcli.theory.orcnn import Descent, Finetuned, Orcnn, Pretrained, predicted
 
 _ALIKE = (0.8, 1.25)  # of r_pool / r_map: neither suffers more than the other
 _SLOPES = ("r_pool", "predicted_pool", "r_map", "predicted_map")
-_RULES = {
-    "kernel-sum": "smallest sums",
-    "random": "any kernels",
-    "l2": "smallest norms",
-    "1x1": "smallest sums, 1x1 kernels",
-}
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -56,7 +50,7 @@ def lcnn_text(sizes: Lcnn, damages: Sequence[Damage]) -> str:
     ours = [one for one in damages if one.rule == "kernel-sum"]
     controls = [one for one in damages if one.rule != "kernel-sum"]
     parts = [head]
-    parts += [f"The theorem's rule: {_RULES['kernel-sum']}\n\n{_bounded(ours)}"] if ours else []
+    parts += [f"The theorem's rule: {RULES_IN_WORDS['kernel-sum']}\n\n{_bounded(ours)}"] if ours else []
     parts += [f"Controls: as many kernels, chosen otherwise\n\n{_controls(controls)}"] if controls else []
     parts += [f"Slopes of log r over log p, up to p = {LARGEST_P}\n\n{_slopes(damages)}"]
     return "\n\n".join([*parts, "\n".join([*_lcnn_verdict(ours, controls), *_LCNN_LEGEND])])
@@ -85,16 +79,16 @@ def _bounded(damages: Sequence[Damage]) -> str:
 def _controls(damages: Sequence[Damage]) -> str:
     columns = ("rule", "p", "r_pool", "predicted", "r_map", "predicted ", "r_pool / r_map")
     rows = [
-        [_RULES[one.rule], f"{one.p:g}", _spread(one.values("r_pool")), _mean(one.values("predicted_pool")),
+        [RULES_IN_WORDS[one.rule], f"{one.p:g}", _spread(one.values("r_pool")), _mean(one.values("predicted_pool")),
          _spread(one.values("r_map")), _mean(one.values("predicted_map")), _mean(one.values("ratio"))]
         for one in damages
     ]  # fmt: skip
     return table(columns, rows, right=columns[1:])
 
 
-def slopes(damages: Sequence[Damage]) -> dict[str, dict[str, float | None]]:
+def slopes(damages: Sequence[Damage]) -> dict[Rule, dict[str, float | None]]:
     """Rule -> the slopes of both errors, measured and predicted, over the p that the theorem is about."""
-    found: dict[str, dict[str, float | None]] = {}
+    found: dict[Rule, dict[str, float | None]] = {}
     for rule in dict.fromkeys(one.rule for one in damages):
         own = [one for one in damages if one.rule == rule and one.p <= LARGEST_P]
         found[rule] = {name: slope([one.p for one in own], [one.mean(name) for one in own]) for name in _SLOPES}
@@ -104,7 +98,7 @@ def slopes(damages: Sequence[Damage]) -> dict[str, dict[str, float | None]]:
 def _slopes(damages: Sequence[Damage]) -> str:
     columns = ("rule", "of r_pool", "predicted", "of r_map", "predicted ")
     rows = [
-        [_RULES[rule], *("" if one is None else f"{one:.2f}" for one in found.values())]
+        [RULES_IN_WORDS[rule], *("" if one is None else f"{one:.2f}" for one in found.values())]
         for rule, found in slopes(damages).items()
     ]
     return table(columns, rows, right=columns[1:])
