@@ -1,6 +1,6 @@
 """The table of stages: what each is called, takes, makes, and in which units it can be cut, resumed and extended.
 
-A stage is one row here, one config type in `recipe.configs` and one generator in `stages/`, named by its dotted path
+A stage is one row here, one config type in `recipe/` and one generator in `stages/`, named by its dotted path
 so that this table loads nothing heavy.
 """
 

@@ -25,7 +25,7 @@ class Heatmap:
     Attributes:
         rows, columns: what they are called.
         values: a row each, in [low, high].
-        text: the value in words, for the cell and for whoever points at it.
+        texts: the values in words, for the cell and for whoever points at it.
         low, high: the values of the lightest and of the darkest shade.
         crossed: (row, column) of cells with a cross.
         corner: what the columns are.

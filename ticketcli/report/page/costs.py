@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ticketcli.recipe.recipe import RecipeStep
 from ticketcli.report.grid import Grid
 from ticketcli.report.latency import COLUMNS, in_words, missing, timings
 from ticketcli.report.page.masks import Masks
 from ticketcli.report.page.section import Block, Section, Shown, Words
-from ticketcli.report.page.subject import Subject
+from ticketcli.report.page.subject import Arm, Subject
 from ticketcli.report.provenance import machine_of
 from ticketcli.report.survey import flat
 from ticketcli.store.manifest import UnitRecord
@@ -24,27 +24,7 @@ def costs(subject: Subject, masks: Masks) -> Section:
 
 
 def _tickets(subject: Subject, masks: Masks) -> list[Block]:
-    rows = []
-    for arm in subject.arms:
-        sizes = []
-        for replicate in masks.replicates(arm):
-            step, at = arm.steps[replicate], max(masks.rounds(arm, replicate))
-            made = subject.found.artifact(step.name, str(at)) or subject.found.artifact(step.name, "healed")
-            layers = masks.layers((arm.number, replicate, at))
-            if made is not None:
-                files = made[0].files
-                own = sum(file.size for file in files.values() if "/" not in file.path)
-                values = files.get("values")
-                mask, total = files.get("mask"), sum(size for _, size in layers.values()) if layers else 0
-                kept = sum(kept for kept, _ in layers.values()) if layers else 0
-                sizes.append((at, mask.size if mask else 0, total, kept, values.size if values else 0, own))
-        if sizes:
-            at, mask_size, total, kept, values_size, own = sizes[0]
-            rows.append((
-                arm.name, str(at), f"{kept:,}" if total else "", f"{total:,}" if total else "",
-                human_bytes(-(-total // 8)) if total else "", human_bytes(mask_size), human_bytes(values_size),
-                human_bytes(own),
-            ))  # fmt: skip
+    rows = [row for arm in subject.arms if (row := next(_weighed(subject, masks, arm), None))]
     if not rows:
         return [Words("No ticket is there yet, so nothing can be weighed.", is_absence=True)] if subject.arms else []
     head = ("ticket", "round", "living", "prunable", "one bit a weight", "mask file", "checkpoint", "adds")
@@ -54,6 +34,23 @@ def _tickets(subject: Subject, masks: Masks) -> list[Block]:
         "Checkpoint: the file whose values the ticket takes. Adds: what the ticket needs beside its dense checkpoint.",
     )  # fmt: skip
     return [Shown("What a ticket weighs", Grid(head, tuple(rows)), notes)]
+
+
+def _weighed(subject: Subject, masks: Masks, arm: Arm) -> Iterator[tuple[str, ...]]:
+    """A row for each replicate that has a ticket, at its last round."""
+    for replicate in masks.replicates(arm):
+        step, at = arm.steps[replicate], max(masks.rounds(arm, replicate))
+        made = subject.found.artifact(step.name, str(at)) or subject.found.artifact(step.name, "healed")
+        if made is None:
+            continue
+        files, layers = made[0].files, masks.layers((arm.number, replicate, at)) or {}
+        kept, total = (sum(layer[which] for layer in layers.values()) for which in (0, 1))
+        mask, values = (files[role].size if role in files else 0 for role in ("mask", "values"))
+        own = sum(file.size for file in files.values() if "/" not in file.path)
+        yield (
+            arm.name, str(at), f"{kept:,}" if total else "", f"{total:,}" if total else "",
+            human_bytes(-(-total // 8)) if total else "", human_bytes(mask), human_bytes(values), human_bytes(own),
+        )  # fmt: skip
 
 
 def _networks(subject: Subject) -> list[Block]:
