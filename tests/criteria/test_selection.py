@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ticketcli.criteria.by_layer import shared_out
+from ticketcli.criteria.by_layer import Limit, shared_out
 from ticketcli.criteria.layerwise.gram import Gram
 from ticketcli.criteria.selection import Request, leave
 from ticketcli.criteria.table import CRITERIA
@@ -54,6 +54,16 @@ def test_the_table_has_every_criterion_of_the_settings_and_agrees_on_what_it_doe
     assert set(CRITERIA) == set(names)
     assert [name for name in names if hasattr(CRITERIA[name], "adjusts")] == list(CALIBRATED)
     assert [name for name in CALIBRATED if CRITERIA[name].adjusts] == list(INVERTING)
+
+
+@pytest.mark.parametrize("criterion", CALIBRATED)
+def test_a_criterion_adjusts_what_stays_if_it_says_so(criterion):
+    draw = torch.Generator().manual_seed(1)
+    weight, inputs = torch.randn(6, 5, generator=draw), torch.randn(400, 5, generator=draw, dtype=torch.float64)
+    gram = Gram((inputs.T @ inputs / 400)[None], inputs.mean(dim=0)[None], 400, 1)
+    alive = np.ones((6, 5), dtype=bool)
+    made = CRITERIA[criterion].prune(weight, gram, alive, Limit(kept=15), centre=False, damping=None, seed=0)
+    assert CRITERIA[criterion].adjusts != torch.equal(made.weight[made.mask], weight[made.mask])
 
 
 @pytest.mark.parametrize("criterion", CALIBRATED)

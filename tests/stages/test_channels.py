@@ -9,7 +9,7 @@ import torch
 from tests.stages.small_job import encoder_input, prune_job, run_prune, run_transfer
 from ticketcli.channels.graph import channel_graph
 from ticketcli.channels.masks import channels_of, expanded
-from ticketcli.errors import UsageError, UsageErrors
+from ticketcli.errors import TicketError, UsageError, UsageErrors
 from ticketcli.events import Note, Progress
 from ticketcli.models.architectures import build_encoder, prunable
 from ticketcli.stages import controlling, knockoffs
@@ -201,6 +201,13 @@ def test_where_scores_decide_it_is_refused_when_they_are_known():
     PrunedNetwork(prune_job(**CHANNELS, scope="global", channel_fraction=0.001))
     with pytest.raises(UsageError, match="would drop no channel"):
         rounds(scope="global", channel_fraction=0.001)
+
+
+def test_a_criterion_without_scores_of_its_own_gets_nobody_elses():
+    network = PrunedNetwork(prune_job(**CHANNELS, channel_fraction=0.3))
+    network.config = network.config.model_copy(update={"criterion": "new"})
+    with pytest.raises(TicketError, match="no scores of 'new'"):
+        list(choose_channels(network, 1, {}, None))
 
 
 # -------------------------------------------------------------------- scop

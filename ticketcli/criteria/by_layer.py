@@ -12,6 +12,7 @@ from torch import Tensor
 from ticketcli.criteria.layerwise.gram import Gram
 from ticketcli.criteria.layerwise.layer import Pruned, power, prune_layer, sensitivities
 from ticketcli.criteria.selection import leave
+from ticketcli.recipe.criterion_config import INVERTING
 from ticketcli.store.mask import BoolArray, Mask
 
 _LEAST_POWER = 1e-300
@@ -28,10 +29,14 @@ class Limit:
 
 @dataclass(frozen=True)
 class ByLayer:
-    """A criterion of `layerwise`; `adjusts` says that it also gives new values to the weights that stay."""
+    """A criterion of `layerwise`."""
 
     method: str
-    adjusts: bool = False
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether it also gives new values to the weights that stay."""
+        return self.method in INVERTING
 
     def scores(
         self, weight: Tensor, gram: Gram, alive: BoolArray, *, centre: bool, damping: float | None, seed: int

@@ -219,7 +219,7 @@ def _cut_short(config: StageConfig) -> StageConfig:
 
 def _longer(config: StageConfig, n_train: int) -> float:
     """How many times as many steps SCOP's selection has, its controls' training included, as the cut one."""
-    if not isinstance(config, PruneConfig) or config.criterion != "scop":
+    if not isinstance(config, PruneConfig) or not config.takes_controls:
         return 1.0
     per_epoch, few = max(1, n_train // min(config.batch, n_train)), _WARM + _TIMED + 1
     is_trained = config.knockoff in ("gan", "deep")

@@ -10,12 +10,11 @@ from pydantic import Field, model_validator
 
 from ticketcli.recipe.config import Duration
 from ticketcli.recipe.configs import ep
-from ticketcli.recipe.criterion_config import CHANNELWISE, Selecting
+from ticketcli.recipe.criterion_config import CHANNELWISE, ONE_BY_ONE, Selecting
 
 _OF_CHANNELS = (*CHANNELWISE, "random")
 _OF_WEIGHTS = ("to_sparsity", "sparsities", "like")
 _OF_CHANNELS_ALONE = ("channel_fraction", "round_to", "residual")
-_ONE_BY_ONE = ("scop", "feedback")  # they judge what one BatchNorm lets through
 _OF_SCOP = ("knockoff", "knockoff_at", "knockoff_steps", "selection", "selection_lr", "lemma2_noise")
 
 
@@ -94,7 +93,7 @@ class ChannelSelecting(Selecting):
                 if self._is_changed(name):
                     raise ValueError(f"{name} is for whole channels; add granularity: channel, or leave it out")
             return
-        if self.residual and self.criterion in _ONE_BY_ONE:
+        if self.residual and self.criterion in ONE_BY_ONE:
             raise ValueError(
                 f"criterion {self.criterion} judges the channels of one convolution, and residual drops those of "
                 "several at once; l1, l2, bn_scale and random judge them together"
@@ -116,7 +115,7 @@ class ChannelSelecting(Selecting):
     @model_validator(mode="after")
     def _controls_are_for_scop(self) -> ChannelSelecting:
         for name in _OF_SCOP:
-            if self.criterion != "scop" and self._is_changed(name):
+            if not self.takes_controls and self._is_changed(name):
                 raise ValueError(f"{name} is nothing to criterion {self.criterion}; it is for scop")
         if self.knockoff_at and self.knockoff not in ("gaussian", "deep"):
             raise ValueError(f"knockoff {self.knockoff} makes controls of images; knockoff_at is for gaussian and deep")

@@ -16,6 +16,7 @@ from ticketcli.recipe.configs import Training
 from ticketcli.units import parse_bytes
 
 CHANNELWISE = ("l1", "l2", "bn_scale", "scop", "feedback")  # they judge whole channels; random does both
+ONE_BY_ONE = ("scop", "feedback")  # they judge what one BatchNorm lets through, by images
 CALIBRATED = ("lobs", "lobs_refit", "obc", "sparsegpt", "wanda", "obd", "apoz")  # they look at the layers' inputs
 INVERTING = ("lobs", "lobs_refit", "obc", "sparsegpt")  # they need an inverse, and adjust the weights that stay
 PREDICTING = (*INVERTING, "wanda", "obd")  # they know beforehand what error a removal makes
@@ -104,6 +105,11 @@ class Selecting(Training):
     def is_calibrated(self) -> bool:
         """Whether the criterion looks at what goes into the layers."""
         return self.criterion in CALIBRATED
+
+    @property
+    def takes_controls(self) -> bool:
+        """Whether it judges channels beside knockoffs of them, which is SCOP."""
+        return self.criterion == "scop"
 
     @property
     def calib_bytes(self) -> int:
@@ -213,7 +219,7 @@ class Selecting(Training):
             raise ValueError(f"{self.criterion} looks at images between trainings; schedule lth or one-shot")
         uses: dict[str, tuple[str, ...]] = {
             "epsilon": PREDICTING, "pattern": PATTERNED, "compensate": INVERTING,
-            "calibrate": (*CALIBRATED, "scop", "feedback"),
+            "calibrate": (*CALIBRATED, *ONE_BY_ONE),
             "positions": CALIBRATED, "damping": INVERTING,
         }  # fmt: skip
         for name, criteria in uses.items():

@@ -62,9 +62,9 @@ class PruneConfig(ChannelSelecting):
     def _fits_together(self) -> Self:
         if self.schedule == "gmp" and self.rewind not in ("pretrained", "none"):
             raise ValueError("gmp never rewinds; write its mask onto other values with 'ticket rewind --to'")
-        if self.criterion == "scop" and self.batch < 2:
+        if self.takes_controls and self.batch < 2:
             raise ValueError("criterion scop takes controls from other images of a batch; batch has to be 2 or more")
-        if self.criterion == "scop" and self.calibrate < 4:
+        if self.takes_controls and self.calibrate < 4:
             raise ValueError(
                 "criterion scop measures its controls on calibration images; calibrate has to be 4 or more"
             )

@@ -76,6 +76,18 @@ def _scores(
         return scored.random_scores(graph, seed=config.seed), {}
     if config.criterion == "feedback":
         return (yield from _credited(network, graph, number, metrics, resume))
+    if config.takes_controls:
+        return (yield from _controlled(network, graph, number, metrics, resume))
+    raise TicketError(
+        f"internal error: no scores of '{config.criterion}'", where="criterion", hint="please report this"
+    )
+
+
+def _controlled(
+    network: PrunedNetwork, graph: ChannelGraph, number: int, metrics: Mapping[str, Any], resume: State | None
+) -> Generator[Yield, None, tuple[scored.Scores, dict[str, Any]]]:
+    """How much each channel wants of itself where it could have its knockoff instead."""
+    config, model = network.config, network.model
     base = finetuned_state(network, metrics)
     learning = network.batches("controls", number)
     images = calibration_batches(network.splits, config.calibrate, network.device)
@@ -113,7 +125,7 @@ def _left(network: PrunedNetwork, graph: ChannelGraph, found: scored.Scores, bef
     ranked = {name: one.masked_fill(~before[name], lowest) for name, one in found.items()}
     left = drop_lowest(
         ranked, scored.scales(network.model, graph), config.channels_gone(number), scope=config.scope,
-        multiple=config.round_to, constants_first=config.criterion == "scop",
+        multiple=config.round_to, constants_first=config.takes_controls,
     )  # fmt: skip
     return {name: one & before[name] for name, one in left.items()}
 

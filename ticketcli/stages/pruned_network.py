@@ -119,7 +119,7 @@ class PrunedNetwork:
             UsageError: the images have no labels, or of another number of classes.
         """
         n_classes = len(self.splits.train.class_names)
-        selects = self.config.criterion == "scop"
+        selects = self.config.takes_controls
         if (self.config.needs_labels or selects) and n_classes != n_outputs:
             found = f"{n_classes} classes" if n_classes else "no labels"
             who = f"loss {self.config.loss}" if self.config.needs_labels else "criterion scop"
@@ -152,7 +152,7 @@ class PrunedNetwork:
         if self.config.criterion == "feedback":
             with evaluating(self.model):
                 GatedNetwork(self.model)  # refuses what gates do not allow, before anything is trained
-        if self.config.criterion == "scop":
+        if self.config.takes_controls:
             size = self.splits.train.size
             check_controls(self.config, self.model, graph, torch.zeros(1, 3, size, size, device=self.device))
         self.weights = masked_parameters(self.model, expanded(self.model, graph, {}, names=self.weights))

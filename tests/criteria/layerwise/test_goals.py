@@ -11,11 +11,12 @@ from torch import nn
 
 from tests.criteria.layerwise.layers import accumulated, columns, error, gram_of, images, weights
 from ticketcli.criteria.layerwise import inverse as inverse_file
+from ticketcli.criteria.layerwise import layer as layer_file
 from ticketcli.criteria.layerwise import obc as obc_file
 from ticketcli.criteria.layerwise.gram import Gram
 from ticketcli.criteria.layerwise.layer import BASELINES, METHODS, power, prune_layer, sensitivities
 from ticketcli.criteria.layerwise.ranking import shares
-from ticketcli.errors import DivergedError, InputMissing, MismatchError, UsageError
+from ticketcli.errors import DivergedError, InputMissing, MismatchError, TicketError, UsageError
 
 ALL = METHODS + BASELINES
 INVERTING = ("lobs", "lobs_refit", "obc", "sparsegpt")
@@ -182,6 +183,12 @@ def test_half_precision_weights_and_tiny_and_huge_moments_stay_finite(rows):
             assert found.weight.dtype == torch.float16
             assert bool(torch.isfinite(found.weight).all())
             assert 0 < found.report.relative < 1
+
+
+def test_a_method_without_scores_of_its_own_gets_nobody_elses(rows, monkeypatch):
+    monkeypatch.setattr(layer_file, "METHODS", (*METHODS, "new"))
+    with pytest.raises(TicketError, match="no scores of 'new'"):
+        prune_layer(weights(6, 12), gram_of(rows), method="new", kept=30, centre=True)
 
 
 def test_a_layer_whose_inputs_are_all_zero_has_no_error():

@@ -17,16 +17,14 @@ from ticketcli.criteria.layerwise.ranking import Pattern, by_pattern, require_pa
 from ticketcli.criteria.layerwise.refit import refit
 from ticketcli.criteria.layerwise.report import Histogram, LayerReport, histogram, quadratic, spectral_norm
 from ticketcli.criteria.layerwise.sparsegpt import sparsegpt
-from ticketcli.errors import DivergedError, MismatchError, UsageError, did_you_mean
+from ticketcli.errors import DivergedError, MismatchError, TicketError, UsageError, did_you_mean
+from ticketcli.recipe.criterion_config import CALIBRATED, INVERTING, PATTERNED, PREDICTING
 from ticketcli.tensors.finite import is_finite
 
 __all__ = ["BASELINES", "METHODS", "Histogram", "LayerReport", "Pruned", "power", "prune_layer", "sensitivities"]
 
-METHODS = ("lobs", "lobs_refit", "obc", "sparsegpt", "wanda", "obd", "apoz")
+METHODS = CALIBRATED
 BASELINES = ("magnitude", "random")
-_INVERTING = ("lobs", "lobs_refit", "obc", "sparsegpt")
-_WITHOUT_ERROR = ("magnitude", "random", "apoz")  # their scores are no errors that one could tolerate
-_WITHOUT_PATTERN = ("obc",)
 
 
 @dataclass(frozen=True)
@@ -187,12 +185,12 @@ def _require_goal(method: str, kept: int | None, epsilon: float | None, pattern:
     if len(given) != 1:
         what = f"{' and '.join(given)} together" if given else "neither a count nor an error nor a pattern"
         raise UsageError(what, where="criterion", hint="give one of kept, epsilon and pattern")
-    if epsilon is not None and method in _WITHOUT_ERROR:
+    if epsilon is not None and method not in PREDICTING:
         raise UsageError(f"'{method}' knows no error that could be tolerated", where="epsilon",
                          hint="ask for a sparsity, or use lobs, lobs_refit, obc, sparsegpt, wanda or obd")  # fmt: skip
     if epsilon is not None and not 0 <= epsilon < float("inf"):
         raise UsageError(f"epsilon is {epsilon}", where="epsilon", hint="an error of 0 or more, such as 0.01")
-    if pattern is not None and method in _WITHOUT_PATTERN:
+    if pattern is not None and method not in (*PATTERNED, *BASELINES):
         raise UsageError(f"'{method}' has no n:m patterns", where="pattern", hint="use sparsegpt or lobs_refit")
     if sweeps < 1 or (sweeps > 1 and method != "lobs"):
         raise UsageError(f"{sweeps} sweeps of '{method}'", where="sweeps", hint="1, or more for lobs")
@@ -239,7 +237,9 @@ def _scores(layer: _Layer, method: str, seed: int) -> Tensor:
         return scoring.average_product(weight, layer.mean)
     if method == "obc":
         return layer.traces[0]
-    return scoring.surgeon(weight, layer.damped, layer.inverse, layer.alive)
+    if method in ("lobs", "lobs_refit", "sparsegpt"):
+        return scoring.surgeon(weight, layer.damped, layer.inverse, layer.alive)
+    raise TicketError(f"internal error: no scores of '{method}'", where="criterion", hint="please report this")
 
 
 def _pruned(
@@ -283,7 +283,7 @@ def _report(
 ) -> LayerReport:
     error = quadratic(new - layer.weight, layer.gram.second)
     output = quadratic(layer.weight, layer.gram.second)
-    inverts = method in _INVERTING
+    inverts = method in INVERTING
     return LayerReport(
         method=method,
         error=error,
