@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ticketcli.data.digits import NORMALIZATION
-from ticketcli.data.sets import DATASETS, load_splits
+from ticketcli.data.instances import InstanceSet
+from ticketcli.data.sets import DATASETS, is_outlined, load_splits, terms_of
 from ticketcli.errors import UsageError
 
 
@@ -72,8 +73,17 @@ def test_the_recorded_normalisation_is_that_of_the_training_images():
     )
 
 
-def test_every_set_has_a_line_about_it():
-    assert all(known.summary for known in DATASETS.values())
+def test_every_set_says_its_terms_unless_it_is_the_users_own_or_made_of_another():
+    own = [name for name, known in DATASETS.items() if not terms_of(name)]
+    assert own == ["folder", "images", "maps"]
+    assert terms_of("scenes") == terms_of("digits") == "public (UCI)"
+    assert terms_of("scenes:svhn") == terms_of("svhn")
+    assert terms_of("a set of former days") == ""
+
+
+@pytest.mark.parametrize("name", ["digits", "scenes"])
+def test_outlined_sets_say_so(name):
+    assert isinstance(load_splits(name, images=4).train, InstanceSet) == is_outlined(name)
 
 
 def test_narrowed_sets_share_the_normalisation_of_the_whole():

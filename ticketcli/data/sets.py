@@ -28,19 +28,22 @@ _LARGE = 128  # pixels
 
 @dataclass(frozen=True)
 class Dataset:
-    """How to load a set, the augmentation that suits it at a number of pixels, a line about it, and its counts.
+    """How to load a set, the augmentation that suits it at a number of pixels, its terms, and its counts.
 
-    `takes_path`: NAME:PATH; None is either, NAME alone or NAME:PATH. `made_of`: NAME or NAME:SET, images that are made
-    of another set's, by default of this one. `side`: pixels of all its images, 0 where they come in any size.
+    `terms`: as README.md lists them, under "Image sets"; "" where they are the user's own affair. `takes_path`:
+    NAME:PATH; None is either, NAME alone or NAME:PATH. `made_of`: NAME or NAME:SET, images that are made of another
+    set's, by default of this one. `side`: pixels of all its images, 0 where they come in any size. `is_outlined`: there
+    are outlined objects on them, or label images to them.
     """
 
     load: Callable[[Wanted], Whole]
     augment: Callable[[int], str]
-    summary: str
+    terms: str = ""
     published: tuple[int, int] | None = None
     takes_path: bool | None = False
     made_of: str = ""
     side: int = 0
+    is_outlined: bool = False
 
 
 def _always(name: str) -> Callable[[int], str]:
@@ -52,19 +55,22 @@ def _by_size(image_size: int) -> str:
 
 
 DATASETS: Mapping[str, Dataset] = {
-    "digits": Dataset(load_digits, _always("shift"), "1,797 real handwritten digits from scikit-learn", side=32),
-    "mnist": Dataset(load_mnist, _always("shift"), "handwritten digits", (60_000, 10_000), side=32),
-    "fashion-mnist": Dataset(load_fashion, _always("crop-flip"), "clothing", (60_000, 10_000), side=32),
-    "cifar10": Dataset(load_cifar10, _always("crop-flip"), "photographs of 10 classes", (50_000, 10_000), side=32),
-    "cifar100": Dataset(load_cifar100, _always("crop-flip"), "photographs of 100 classes", (50_000, 10_000), side=32),
-    "svhn": Dataset(load_svhn, _always("shift"), "digits of house numbers", (73_257, 26_032), side=32),
-    "imagenet": Dataset(load_imagenet, _always("resized-crop"), "photographs of 1,000 classes", (1_281_167, 50_000)),
-    "folder": Dataset(load_folder, _by_size, "image files, a folder for each class", takes_path=True),
-    "images": Dataset(load_images, _by_size, "image files without classes", takes_path=True),
-    "coco": Dataset(load_coco, _always("crop-flip"), "COCO 2017, or any set in its format", (118_287, 5_000), None),
-    "maps": Dataset(load_maps, _always("crop-flip"), "images with label images", takes_path=True),
-    "scenes": Dataset(load_scenes, _always("none"), "objects of another set on textured canvases", made_of="digits"),
-}
+    "digits": Dataset(load_digits, _always("shift"), "public (UCI)", side=32),
+    "mnist": Dataset(load_mnist, _always("shift"), "a public research set", (60_000, 10_000), side=32),
+    "fashion-mnist": Dataset(load_fashion, _always("crop-flip"), "MIT", (60_000, 10_000), side=32),
+    "cifar10": Dataset(load_cifar10, _always("crop-flip"), "a public research set", (50_000, 10_000), side=32),
+    "cifar100": Dataset(load_cifar100, _always("crop-flip"), "a public research set", (50_000, 10_000), side=32),
+    "svhn": Dataset(load_svhn, _always("shift"), "not for commercial use", (73_257, 26_032), side=32),
+    "imagenet": Dataset(load_imagenet, _always("resized-crop"), "research, not commercial", (1_281_167, 50_000)),
+    "folder": Dataset(load_folder, _by_size, takes_path=True),
+    "images": Dataset(load_images, _by_size, takes_path=True),
+    "coco": Dataset(
+        load_coco, _always("crop-flip"), "annotations CC BY 4.0, images as each says", (118_287, 5_000), None,
+        is_outlined=True,
+    ),
+    "maps": Dataset(load_maps, _always("crop-flip"), takes_path=True, is_outlined=True),
+    "scenes": Dataset(load_scenes, _always("none"), made_of="digits", is_outlined=True),
+}  # fmt: skip
 
 
 def _known(name: str) -> tuple[Dataset, str]:
@@ -85,6 +91,20 @@ def natural_augment(name: str, image_size: int) -> str:
 def side_of(name: str) -> int:
     """Pixels of all images of a set, 0 where they come in any size."""
     return _known(name)[0].side
+
+
+def is_outlined(name: str) -> bool:
+    """Whether a set's images have outlined objects, or label images."""
+    return _known(name)[0].is_outlined
+
+
+def terms_of(name: str) -> str:
+    """The terms of an image set; "" where they are the user's own affair, or nobody knows the set any more."""
+    head, _, path = name.partition(":")
+    known = DATASETS.get(head)
+    if known is None:
+        return ""
+    return terms_of(path or known.made_of) if known.made_of else known.terms
 
 
 @lru_cache(maxsize=2)

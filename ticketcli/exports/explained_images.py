@@ -17,7 +17,7 @@ from ticketcli.data.instances import InstanceSet
 from ticketcli.data.lazy import Files, LazySet
 from ticketcli.data.listing import walk
 from ticketcli.data.preparation import prepare
-from ticketcli.data.sets import load_splits
+from ticketcli.data.sets import is_outlined, load_splits
 from ticketcli.data.showing import resized, show, shown_size
 from ticketcli.data.sources import Sources
 from ticketcli.errors import InputMissing, UsageError
@@ -108,9 +108,8 @@ def _data(names: Sequence[str], about: Mapping[str, Any]) -> Data:
 
 def _part(data: Data, size: int, side: int | None, sources: Sources) -> Images:
     """The test images; of a set without any those for validation. What is outlined is shown at its own size."""
-    outlined = data.name.partition(":")[0] in ("scenes", "coco", "maps")
     splits = load_splits(
-        data.name, classes=data.classes, per_class=data.per_class, image_size=side if outlined else size,
+        data.name, classes=data.classes, per_class=data.per_class, image_size=side if is_outlined(data.name) else size,
         validation=data.validation, split_seed=data.split_seed, broken=data.broken, sources=sources, images=data.images,
     )  # fmt: skip
     return splits.test if len(splits.test.labels) else splits.validation

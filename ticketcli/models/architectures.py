@@ -29,56 +29,48 @@ class Architecture:
 
     build: Callable[[int, torch.Generator], Encoder]
     image_size: int
-    summary: str
 
 
-def _resnet(shape: Shape, image_size: int, summary: str) -> Architecture:
-    return Architecture(lambda n_classes, draw: ResNet(shape, n_classes, draw), image_size, summary)
+def _resnet(shape: Shape, image_size: int) -> Architecture:
+    return Architecture(lambda n_classes, draw: ResNet(shape, n_classes, draw), image_size)
 
 
 def _table() -> dict[str, Architecture]:
     small = Shape((1, 1, 1, 1), (16, 32, 64, 128), stem=3)
-    table = {"resnet_small": _resnet(small, 32, "0.3 M weights, 4 stages of one block")}
+    table = {"resnet_small": _resnet(small, 32)}
     imagenet = {
-        "resnet18": (Shape((2, 2, 2, 2)), "11.7 M"),
-        "resnet34": (Shape((3, 4, 6, 3)), "21.8 M"),
-        "resnet50": (Shape((3, 4, 6, 3), block="bottleneck"), "25.6 M"),
-        "resnet101": (Shape((3, 4, 23, 3), block="bottleneck"), "44.5 M"),
-        "resnet152": (Shape((3, 8, 36, 3), block="bottleneck"), "60.2 M"),
+        "resnet18": Shape((2, 2, 2, 2)),
+        "resnet34": Shape((3, 4, 6, 3)),
+        "resnet50": Shape((3, 4, 6, 3), block="bottleneck"),
+        "resnet101": Shape((3, 4, 23, 3), block="bottleneck"),
+        "resnet152": Shape((3, 8, 36, 3), block="bottleneck"),
     }
-    for name, (shape, weights) in imagenet.items():
-        table[name] = _resnet(shape, 224, f"{weights} weights with 1000 classes, torchvision's")
-    for name, (shape, _) in imagenet.items():
-        table[name + SMALL_STEM] = _resnet(replace(shape, stem=3), 32, f"{name} with a 3x3 stem and no max-pool")
-    for depth, weights in {20: "0.27 M", 32: "0.46 M", 44: "0.66 M", 56: "0.85 M"}.items():
+    table |= {name: _resnet(shape, 224) for name, shape in imagenet.items()}
+    table |= {name + SMALL_STEM: _resnet(replace(shape, stem=3), 32) for name, shape in imagenet.items()}
+    for depth in (20, 32, 44, 56):
         cifar = Shape(3 * ((depth - 2) // 6,), (16, 32, 64), stem=3, shortcut="padding")
-        table[f"resnet{depth}"] = _resnet(cifar, 32, f"{weights} weights, CIFAR's, shortcuts without parameters")
+        table[f"resnet{depth}"] = _resnet(cifar, 32)
     return table | _chains() | _gunns()
 
 
 def _chains() -> dict[str, Architecture]:
     """Nets without shortcuts, which papers on pruning are measured by."""
     return {
-        "lenet300": Architecture(LeNet300, 32, "0.27 M weights, LeNet-300-100, the middle 28 pixels in grey; no taps"),
-        "lenet5": Architecture(LeNet5, 32, "0.43 M weights, Caffe's LeNet-5, the middle 28 pixels in grey"),
-        "vgg16": Architecture(VGG, 224, "138 M weights with 1000 classes, torchvision's"),
-        "vgg16_bn": Architecture(partial(VGG, normalized=True), 224, "vgg16 with BatchNorm, torchvision's"),
+        "lenet300": Architecture(LeNet300, 32),
+        "lenet5": Architecture(LeNet5, 32),
+        "vgg16": Architecture(VGG, 224),
+        "vgg16_bn": Architecture(partial(VGG, normalized=True), 224),
     }
 
 
 def _gunns() -> dict[str, Architecture]:
     """Networks whose layers are renewed a segment at a time."""
-    summaries = {
-        "gunn15": "1.6 M weights, GUNN-15 of CIFAR, 3 layers of 20 to 30 segments",
-        "gunn18": "28.9 M weights with 1000 classes, GUNN-18, 4 layers of 10 to 50 segments",
-        "gunn_small": "0.3 M weights, 4 layers of 2 to 4 segments",
-    }
-    return {name: _gunn(gunn_shape.NAMED[name], summary) for name, summary in summaries.items()}
+    return {name: _gunn(description) for name, description in gunn_shape.NAMED.items()}
 
 
-def _gunn(description: str, summary: str) -> Architecture:
+def _gunn(description: str) -> Architecture:
     shape = gunn_shape.parse_shape(description)
-    return Architecture(lambda n_classes, draw: Gunn(shape, n_classes, draw), shape.image_size, summary)
+    return Architecture(lambda n_classes, draw: Gunn(shape, n_classes, draw), shape.image_size)
 
 
 ARCHITECTURES: Mapping[str, Architecture] = _table()
@@ -91,13 +83,11 @@ def architecture(arch: str) -> Architecture:
         UsageError: unknown architecture, a description that makes no network, or timm is not installed.
     """
     if arch.startswith(gunn_shape.PREFIX):
-        return _gunn(arch.removeprefix(gunn_shape.PREFIX), "a GUNN by its description")
+        return _gunn(arch.removeprefix(gunn_shape.PREFIX))
     if arch.startswith(timm_encoder.PREFIX):
         name = arch.removeprefix(timm_encoder.PREFIX)
         size = timm_encoder.image_size_of(name)
-        return Architecture(
-            lambda n_classes, draw: timm_encoder.TimmEncoder(name, n_classes, draw), size, f"timm's {name}"
-        )
+        return Architecture(lambda n_classes, draw: timm_encoder.TimmEncoder(name, n_classes, draw), size)
     if arch not in ARCHITECTURES:
         raise UsageError(
             f"unknown architecture '{arch}'",
