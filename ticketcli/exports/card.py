@@ -11,6 +11,7 @@ from ticketcli.data.sets import terms_of
 from ticketcli.exports.licences import UNKNOWN, licence_of
 from ticketcli.exports.packing import Written
 from ticketcli.exports.subject import Subject
+from ticketcli.recipe.tables import METRICS
 from ticketcli.report.latency import latency_markdown
 from ticketcli.report.lineage import Maker
 from ticketcli.report.measures import named
@@ -19,7 +20,7 @@ from ticketcli.stage import compensated_name
 from ticketcli.units import human_bytes
 
 _DIGITS = 16
-_WORTH = ("top1", "miou", "psnr", "ap", "ap50", "ap75")
+_WORTH = {name.rpartition(".")[2] for names in METRICS.values() for name in names} | {"ap50", "ap75"}
 _MOST_CLASSES = 20
 ENDING = ".md"
 _OWN = "its own step"

@@ -156,7 +156,7 @@ class TransferConfig(Training):
     @classmethod
     def _scheduled(cls, given: Any, _info: ValidationInfo) -> Any:
         """Fill in what the schedule says, before defaults do."""
-        if not isinstance(given, Mapping) or given.get("task", "classification") not in ("semantic", *DETECTORS):
+        if not isinstance(given, Mapping) or given.get("task", "classification") == "classification":
             return given
         name = given.get("schedule", "auto")
         schedule = SCHEDULES.get("1x" if name == "auto" else str(name))

@@ -21,6 +21,7 @@ from ticketcli.stages.evaluate_pixels import dense_encoder, evaluate_pixels
 from ticketcli.stages.evaluate_rebuilt import rebuilt_sheets
 from ticketcli.stages.job import Job, data_of, decoder_from, encoder_from, knows, splits_of
 from ticketcli.stages.localized_pictures import localized_sheets
+from ticketcli.stages.networks import is_classifier
 from ticketcli.stages.sought import Sought, sought
 from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.training.recalibrate import calibration_batches, recalibrate
@@ -43,7 +44,7 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     config, device = job.config, job.device
     source = job.inputs["of"]
     require_alone(job)
-    if source.about.get("task", "classification") != "classification":
+    if not is_classifier(source.about):
         yield from evaluate_pixels(job)
         return
     _require_sense(job)

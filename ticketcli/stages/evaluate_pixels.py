@@ -21,14 +21,13 @@ from ticketcli.recipe.evaluate_config import EvaluateConfig
 from ticketcli.stages.evaluate_features import measure_features
 from ticketcli.stages.evaluate_latency import layers, measure_latency, weighed
 from ticketcli.stages.job import Job, data_of, encoder_from, splits_of
-from ticketcli.stages.networks import body_of, network_of
+from ticketcli.stages.networks import body_of, is_classifier, network_of
 from ticketcli.tasks.pixels import tested
 from ticketcli.tasks.table import TASKS
 from ticketcli.tasks.task import Head
 from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.training.yields import Output, Produced, Yield
 
-_BATCH = 8
 _ROWS = 6  # of images on a sheet
 
 
@@ -58,7 +57,7 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
         raise UsageError(what, where="evaluate.data", hint="name a set of the same classes")
     if not images.pictures:
         raise UsageError(f"the set has no {config.split} images", where="evaluate.data", hint="split: validation")
-    batch = min(config.batch, _BATCH)
+    batch = min(config.batch, task.test_batch)
     model = network_of(source, head, job.device)
     judged = yield from task.judge(
         model, images, splits.normalization, head, job.device, batch, f"{config.split} images"
@@ -109,7 +108,7 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
 def dense_encoder(job: Job[EvaluateConfig]) -> Encoder:
     """The encoder of what features are compared with: a dense network's, or that of a task's network."""
     source = job.inputs["dense"]
-    if source.about.get("task", "classification") != "classification":
+    if not is_classifier(source.about):
         return body_of(network_of(source, Head.of(source.about), job.device))
     model = encoder_from(source, job.device)
     if source.mask is not None:

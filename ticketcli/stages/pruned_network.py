@@ -38,6 +38,7 @@ from ticketcli.stages.job import (
     splits_of,
 )
 from ticketcli.stages.knockoffs import check_controls
+from ticketcli.stages.networks import is_classifier
 from ticketcli.stages.objective import Objective
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import load_into
@@ -333,7 +334,7 @@ def about_dense(source: Loaded) -> dict[str, Any]:
     Raises:
         UsageError: it was transferred as a ticket, or to a pixel-level task.
     """
-    if source.about.get("task", "classification") != "classification" or source.mask is not None:
+    if not is_classifier(source.about) or source.mask is not None:
         what = "a ticket" if source.mask is not None else f"a network for {source.about['task']}"
         raise UsageError(
             f"{source.ref} is {what}, and pruning begins with a dense classifier",

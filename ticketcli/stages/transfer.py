@@ -24,8 +24,6 @@ from ticketcli.training.loop import Run, train
 from ticketcli.training.recalibrate import calibration_batches, recalibrate
 from ticketcli.training.yields import Loaded, Output, Produced, Yield
 
-_TEST_BATCH = {"classification": 512}
-
 
 def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
     """Train the masked backbone under a fresh seeded head on the target; the test images are read once, at the end.
@@ -70,8 +68,8 @@ def transfer(job: Job[TransferConfig]) -> Iterator[Yield]:
     yield from train(run, resume=job.resume)
     metrics: dict[str, Any] = {"images": splits.counts()}
     for name, images in (("validation", splits.validation), ("test", splits.test)):
-        batch = _TEST_BATCH.get(config.task, 8)
-        judged = yield from task.judge(model, images, splits.normalization, head, device, batch, f"{name} images")
+        what = f"{name} images"
+        judged = yield from task.judge(model, images, splits.normalization, head, device, task.test_batch, what)
         metrics[name] = judged.metrics
     metrics["sparsity"] = sparsity
     metrics["network_sparsity"] = mask.dropped / cost["parameters"] if mask is not None else 0.0

@@ -29,6 +29,7 @@ class Classification:
     """Source: the paper, section 5.3, after [1]."""
 
     prefix = ""
+    test_batch = 512
 
     def check(self, splits: Splits) -> None:
         """Refuse images without classes, and parts without images."""

@@ -34,6 +34,7 @@ class Detection:
 
     masks: bool
     prefix = "backbone.body."
+    test_batch = 8
 
     def check(self, splits: Splits) -> None:
         """Refuse images without outlined objects; and to begin what could not be measured in the end."""

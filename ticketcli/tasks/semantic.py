@@ -33,6 +33,7 @@ class Semantic:
     """Every pixel that is not ignored counts, at the size that the images are shown at."""
 
     prefix = "backbone.body."
+    test_batch = 8
 
     def check(self, splits: Splits) -> None:
         """Refuse images without objects or label images, objects without outlines, and more classes than bytes tell."""

@@ -76,11 +76,16 @@ class Task(Protocol):
 
     Attributes:
         prefix: of the backbone's parameters in the names of the whole network's.
+        test_batch: images that a network is judged on at once, at most.
     """
 
     @property
     def prefix(self) -> str:
         """Of the backbone's parameters."""
+
+    @property
+    def test_batch(self) -> int:
+        """Images at once, at most."""
 
     def check(self, splits: Splits) -> None:
         """Refuse images that this cannot be learnt from.
