@@ -103,6 +103,13 @@ def test_only_networks_of_one_target_stand_side_by_side(targets):
     assert "another task" in result.err
 
 
+def test_a_network_beside_it_that_nothing_would_show_is_refused(targets):
+    wrong = ticket("evaluate", "--of", "masks", "--beside", "before", "--name", "x", "--run", targets.root)
+    assert wrong.code == 2
+    for words in ("beside is for pictures", "at: evaluate.beside", "ask for pictures, or leave it out"):
+        assert words in wrong.err
+
+
 def test_pixel_settings_are_refused_for_classifiers_and_the_other_way_round(targets):
     wrong = ticket(
         "evaluate", "--of", "target@arm=dense,seed=0", "--pictures", "1", "--name", "x", "--run", targets.root

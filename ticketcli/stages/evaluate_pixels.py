@@ -38,7 +38,7 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     the images on which the network lost most against the one beside it.
 
     Raises:
-        UsageError: the settings or the images are for another kind of network.
+        UsageError: the settings or the images are for another kind of network, or a setting would do nothing.
     """
     config, source = job.config, job.inputs["of"]
     if "decoder" in job.inputs or config.recalibrate_bn:
@@ -46,6 +46,9 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
     if config.localize is not None:
         hint = "this network finds objects by itself; its box AP says how well"
         raise UsageError("localize is for classifiers", where="evaluate.localize", hint=hint)
+    if "beside" in job.inputs and not config.pictures:
+        hint = "ask for pictures, or leave it out"
+        raise UsageError("beside is for pictures of what was found", where="evaluate.beside", hint=hint)
     head, task = Head.of(source.about), TASKS[source.about["task"]]
     data: Data = data_of(config.data, source.about)
     splits = splits_of(job, data, int(source.about["image_size"]), encoder=source.about, outlined=True)
