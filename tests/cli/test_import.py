@@ -77,6 +77,7 @@ def test_what_follows_finds_the_imported_net(tmp_path, weights):
     [
         (("--arch", "resnet_smal"), 2, "did you mean 'resnet_small'?"),
         ((), 2, "a file does not say its architecture"),
+        ((), 2, "gunn:DESCRIPTION, timm:NAME"),
         (("--arch", "resnet_small", "--mean", "0.5,0.5,0.5"), 2, "mean and std go together"),
         (("--arch", "resnet_small", "--mean", "0.5,0.5", "--std", "1,1"), 2, "needs three values"),
     ],

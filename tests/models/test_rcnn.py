@@ -145,6 +145,20 @@ def test_strides_are_derived_and_anchors_follow_them(arch, strides):
     assert rcnn.roi_heads.box_roi_pool.scales == [1 / stride for stride in strides[:-1]]
 
 
+@pytest.mark.parametrize(
+    ("arch", "words"),
+    [
+        ("resnet_small", "; stages stride in their first 3x3 convolution, as in torchvision; "),
+        ("timm:resnet18", "; strides where timm has them; "),
+        ("gunn_small", "; pools between its stages; "),
+    ],
+)
+def test_where_the_network_strides_is_said(arch, words):
+    if arch.startswith("timm:"):
+        pytest.importorskip("timm")
+    assert words in describe(detector(arch), Normalization((0.5,) * 3, (0.25,) * 3))
+
+
 def test_another_width_of_the_pyramid_is_that_of_the_heads():
     state = detector(channels=24).state_dict()
     assert state["backbone.fpn.layer_blocks.0.0.weight"].shape == (24, 24, 3, 3)

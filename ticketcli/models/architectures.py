@@ -76,6 +76,11 @@ def _gunn(description: str) -> Architecture:
 ARCHITECTURES: Mapping[str, Architecture] = _table()
 
 
+def known_names() -> list[str]:
+    """What can be written for an architecture, for hints."""
+    return [*ARCHITECTURES, f"{gunn_shape.PREFIX}DESCRIPTION", f"{timm_encoder.PREFIX}NAME"]
+
+
 def architecture(arch: str) -> Architecture:
     """The architecture of this name: one of the table, `gunn:DESCRIPTION`, or `timm:NAME`.
 
@@ -89,11 +94,7 @@ def architecture(arch: str) -> Architecture:
         size = timm_encoder.image_size_of(name)
         return Architecture(lambda n_classes, draw: timm_encoder.TimmEncoder(name, n_classes, draw), size)
     if arch not in ARCHITECTURES:
-        raise UsageError(
-            f"unknown architecture '{arch}'",
-            where="arch",
-            hint=did_you_mean(arch, [*ARCHITECTURES, "gunn:DESCRIPTION", "timm:NAME"]),
-        )
+        raise UsageError(f"unknown architecture '{arch}'", where="arch", hint=did_you_mean(arch, known_names()))
     return ARCHITECTURES[arch]
 
 

@@ -32,6 +32,7 @@ class Encoder(nn.Module, ABC):
         block_kind: the kind of those blocks.
         stem_names: the convolutions that see the image.
         head_names: the classifier's parts, which a transfer replaces.
+        striding: where maps become smaller, in words.
     """
 
     tap_names: tuple[str, ...]
@@ -39,6 +40,7 @@ class Encoder(nn.Module, ABC):
     block_kind: BlockKind
     stem_names: tuple[str, ...]
     head_names: tuple[str, ...]
+    striding: ClassVar[str] = "pools between its stages"
 
     @abstractmethod
     def taps_and_logits(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:

@@ -26,8 +26,6 @@ from ticketcli.models.encoder import Encoder
 from ticketcli.models.fpn import Backbone, Level, levels_of
 from ticketcli.models.freezing import frozen_in_words
 from ticketcli.models.regions import Regions
-from ticketcli.models.resnet import ResNet
-from ticketcli.models.timm_encoder import TimmEncoder
 from ticketcli.tensors.global_draws import global_draws
 from ticketcli.tensors.modes import evaluating
 from ticketcli.tensors.seeds import derive
@@ -209,15 +207,11 @@ class MeanAndStd(Protocol):
 def describe(rcnn: Rcnn, normalization: MeanAndStd) -> str:
     """A line for people: how images come in, where the network strides, its anchors, what is frozen, and its size."""
     body = rcnn.backbone.body
-    if isinstance(body, ResNet):
-        place = "stages stride in their first 3x3 convolution, as in torchvision"
-    else:
-        place = "strides where timm has them" if isinstance(body, TimmEncoder) else "pools between its stages"
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (normalization.mean, normalization.std))
     sizes = {"backbone": body, "pyramid": rcnn.backbone.fpn, "proposals": rcnn.rpn, "heads": rcnn.roi_heads}
     counts = ", ".join(f"{name} {parameters(part):,}" for name, part in sizes.items())
     return (
-        f"{'Mask' if rcnn.masks else 'Faster'} R-CNN: images RGB, mean {mean}, std {std}; {place}; "
+        f"{'Mask' if rcnn.masks else 'Faster'} R-CNN: images RGB, mean {mean}, std {std}; {body.striding}; "
         f"levels of stride {', '.join(map(str, rcnn.backbone.strides))} "
         f"with anchors of {', '.join(f'{side:g}' for side in rcnn.anchors)} pixels; "
         f"frozen: {frozen_in_words(body)}; weights: {counts}"

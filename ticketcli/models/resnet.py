@@ -130,6 +130,7 @@ class ResNet(StagedEncoder):
 
     stem_names = ("conv1",)
     head_names = ("fc",)
+    striding = "stages stride in their first 3x3 convolution, as in torchvision"
     normalized: ClassVar = {"conv1": "bn1"}
 
     @torch.random.fork_rng(devices=[])  # torch's own first draw, which `initialise` replaces, stays in here

@@ -70,6 +70,8 @@ class TimmEncoder(Encoder):
         UsageError: timm is not installed or knows no such net, or the net cannot be tapped or masked.
     """
 
+    striding = "strides where timm has them"
+
     def __init__(self, name: str, n_classes: int, draw: torch.Generator) -> None:
         super().__init__()
         size = image_size_of(name)

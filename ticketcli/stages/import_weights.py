@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ticketcli.errors import UsageError
 from ticketcli.events import Note
-from ticketcli.models.architectures import ARCHITECTURES, architecture, build_encoder
+from ticketcli.models.architectures import ARCHITECTURES, architecture, build_encoder, known_names
 from ticketcli.models.cost import cost_of, in_words
 from ticketcli.models.foreign_names import by_order, fit, head_name, unwrap
 from ticketcli.models.zoo import published
@@ -108,7 +108,7 @@ def _source(job: Job[ImportConfig]) -> _Source:
     if "source" in job.inputs:
         file = job.inputs["source"]
         if not config.arch:
-            hint = "--arch NAME; known: " + ", ".join([*ARCHITECTURES, "timm:NAME"])
+            hint = "--arch NAME; known: " + ", ".join(known_names())
             raise UsageError("a file does not say its architecture", where=file.ref, hint=hint)
         size = config.image_size or architecture(config.arch).image_size
         return _Source(file.ref, config.arch, file.values, size, own)
