@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ticketcli.errors import InputMissing, MismatchError, UsageError
+from ticketcli.errors import MismatchError, UsageError
 from ticketcli.execution.exchange import load_input
 from ticketcli.report.lineage import Maker
-from ticketcli.stages.networks import is_classifier, network_from
+from ticketcli.stages.networks import is_classifier, network_from, require_values
 from ticketcli.store.manifest import Artifact, Manifest
 from ticketcli.training.yields import Loaded
 
@@ -45,10 +45,9 @@ class Subject:
         if self.artifact.kind not in NETWORKS:
             what = f"this {self.artifact.kind} is no network that can be exported"
             raise MismatchError(what, where=self.ref, hint="name a ticket, a transferred network or a dense one")
-        if "values" not in self.artifact.files:
-            hint = "make a ticket of it with 'ticket rewind'"
-            raise InputMissing("a mask file alone has no values", where=self.ref, hint=hint)
-        return load_input(self.ref, self.artifact)
+        found = load_input(self.ref, self.artifact)
+        require_values(found)
+        return found
 
     def load_ticket(self) -> Loaded:
         """Read it; it has to have a mask.

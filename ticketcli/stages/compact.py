@@ -12,13 +12,13 @@ from ticketcli.channels import compact as smaller
 from ticketcli.channels.graph import ChannelGraph, channel_graph
 from ticketcli.channels.masks import channels_of, expanded
 from ticketcli.data.batches import in_order
-from ticketcli.errors import InputMissing, MismatchError, TicketError, UsageError
+from ticketcli.errors import MismatchError, TicketError, UsageError
 from ticketcli.events import Note
 from ticketcli.models.cost import cost_of, in_words
 from ticketcli.models.encoder import Encoder
 from ticketcli.recipe.configs import CompactConfig
 from ticketcli.stages.job import Job, data_of, splits_of
-from ticketcli.stages.networks import is_classifier, network_from
+from ticketcli.stages.networks import classifier_from, is_classifier, require_values
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of
 from ticketcli.training.yields import Loaded, Output, Produced, Yield
@@ -78,17 +78,13 @@ def compact(job: Job[CompactConfig]) -> Iterator[Yield]:
 
 def _masked(source: Loaded, device: torch.device) -> Encoder:
     """The ticket's network, in eval mode, its masked weights +0.0."""
-    if not source.values:
-        hint = "make a ticket of it with 'ticket rewind'"
-        raise InputMissing("a mask file alone has no values", where=source.ref, hint=hint)
+    require_values(source)
     if source.mask is None:
         raise MismatchError("nothing of this network is masked", where=source.ref, hint="name a ticket of channels")
     if not is_classifier(source.about):
         what = f"this network is for task: {source.about['task']}"
         raise UsageError(what, where=source.ref, hint="compact the ticket that it came from, and transfer that")
-    model = network_from(source, device)
-    assert isinstance(model, Encoder)
-    return model
+    return classifier_from(source, device)
 
 
 def _living(model: Encoder, source: Loaded) -> tuple[ChannelGraph, dict[str, Tensor]]:

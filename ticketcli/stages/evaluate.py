@@ -7,9 +7,8 @@ from typing import Any
 
 from ticketcli.data.batches import in_order
 from ticketcli.data.images import Images, Splits
-from ticketcli.errors import InputMissing, UsageError
+from ticketcli.errors import UsageError
 from ticketcli.metrics.quality import Rebuild, quality
-from ticketcli.models.architectures import masked_parameters
 from ticketcli.models.cost import cost_of, parameters
 from ticketcli.models.encoder import Encoder
 from ticketcli.recipe.configs import Data
@@ -17,13 +16,12 @@ from ticketcli.recipe.evaluate_config import EvaluateConfig
 from ticketcli.stages.evaluate_features import measure_features
 from ticketcli.stages.evaluate_latency import layers, measure_latency, require_alone, weighed
 from ticketcli.stages.evaluate_localization import localization_metrics, measure_localization, require_comparable
-from ticketcli.stages.evaluate_pixels import dense_encoder, evaluate_pixels
+from ticketcli.stages.evaluate_pixels import evaluate_pixels
 from ticketcli.stages.evaluate_rebuilt import rebuilt_sheets
-from ticketcli.stages.job import Job, data_of, decoder_from, encoder_from, knows, splits_of
+from ticketcli.stages.job import Job, data_of, decoder_from, knows, splits_of
 from ticketcli.stages.localized_pictures import localized_sheets
-from ticketcli.stages.networks import is_classifier
+from ticketcli.stages.networks import classifier_from, dense_encoder, is_classifier, require_values
 from ticketcli.stages.sought import Sought, sought
-from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.training.recalibrate import calibration_batches, recalibrate
 from ticketcli.training.yields import Loaded, Output, Produced, Yield
 
@@ -48,7 +46,7 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
         yield from evaluate_pixels(job)
         return
     _require_sense(job)
-    _require_values(source)
+    require_values(source)
     data: Data = data_of(config.data, source.about)
     splits = splits_of(job, data, int(source.about["image_size"]), encoder=source.about)
     wanted = _sought(job, source)
@@ -96,9 +94,7 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
 
 def _network(job: Job[EvaluateConfig], source: Loaded, splits: Splits) -> Generator[Yield, None, Encoder]:
     """The network of a checkpoint, its masked weights exactly +0.0, recalibrated if that is asked for."""
-    model = encoder_from(source, job.device)
-    if source.mask is not None:
-        MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
+    model = classifier_from(source, job.device)
     if job.config.recalibrate_bn:
         yield from recalibrate(model, calibration_batches(splits, job.config.recalibrate_bn, job.device))
     return model
@@ -140,7 +136,7 @@ def _sought(job: Job[EvaluateConfig], source: Loaded) -> Sought | None:
     if job.config.localize is None:
         return None
     if (other := _compared(job)) is not None:
-        _require_values(other)
+        require_values(other)
         require_comparable(other, source)
     return sought(job, job.config.localize, source.about)
 
@@ -161,15 +157,9 @@ def _require_sense(job: Job[EvaluateConfig]) -> None:
         raise UsageError("beside is for pictures, and for localize", where="evaluate.beside", hint=hint)
 
 
-def _require_values(source: Loaded) -> None:
-    if not source.values:
-        hint = "make a ticket of it with 'ticket rewind'"
-        raise InputMissing("a mask file alone has no values", where=source.ref, hint=hint)
-
-
 def _require_same_images(beside: Loaded, source: Loaded) -> None:
     """The decoder rebuilds what its encoder has seen: both networks take the same images, seen in the same way."""
-    _require_values(beside)
+    require_values(beside)
     for name in ("arch", "image_size", "normalization"):
         if beside.about.get(name) != source.about.get(name):
             hint = "name a dense network or a ticket of the same source"

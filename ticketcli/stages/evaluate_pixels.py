@@ -12,20 +12,17 @@ from torch import Tensor
 
 from ticketcli.data.instances import InstanceSet, Shown
 from ticketcli.errors import UsageError
-from ticketcli.models.architectures import masked_parameters
 from ticketcli.models.cost import parameters
-from ticketcli.models.encoder import Encoder
 from ticketcli.overlays.sheet import Entry, Row, cell_side, sheet, worst_first
 from ticketcli.recipe.configs import Data
 from ticketcli.recipe.evaluate_config import EvaluateConfig
 from ticketcli.stages.evaluate_features import measure_features
 from ticketcli.stages.evaluate_latency import layers, measure_latency, weighed
-from ticketcli.stages.job import Job, data_of, encoder_from, splits_of
-from ticketcli.stages.networks import body_of, is_classifier, network_of
+from ticketcli.stages.job import Job, data_of, splits_of
+from ticketcli.stages.networks import body_of, dense_encoder, network_of
 from ticketcli.tasks.pixels import tested
 from ticketcli.tasks.table import TASKS
 from ticketcli.tasks.task import Head
-from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.training.yields import Output, Produced, Yield
 
 _ROWS = 6  # of images on a sheet
@@ -106,17 +103,6 @@ def evaluate_pixels(job: Job[EvaluateConfig]) -> Iterator[Yield]:
         files |= _sheets(rows, legend, list(networks), beside="beside" in job.inputs)
     metrics = {**found, **timed, "images": splits.counts()}
     yield Produced("metrics", (Output("metrics", "metrics", "metrics", found, {}, files=files),), metrics)
-
-
-def dense_encoder(job: Job[EvaluateConfig]) -> Encoder:
-    """The encoder of what features are compared with: a dense network's, or that of a task's network."""
-    source = job.inputs["dense"]
-    if not is_classifier(source.about):
-        return body_of(network_of(source, Head.of(source.about), job.device))
-    model = encoder_from(source, job.device)
-    if source.mask is not None:
-        MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
-    return model
 
 
 def _images_alone(shown: Shown) -> tuple[Tensor, Tensor]:

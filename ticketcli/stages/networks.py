@@ -8,10 +8,11 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from ticketcli.errors import CorruptError, TicketError
+from ticketcli.errors import CorruptError, InputMissing, TicketError
 from ticketcli.models.architectures import masked_parameters
 from ticketcli.models.encoder import Encoder
-from ticketcli.stages.job import build_of, encoder_from
+from ticketcli.recipe.evaluate_config import EvaluateConfig
+from ticketcli.stages.job import Job, build_of, encoder_from
 from ticketcli.tasks.table import TASKS
 from ticketcli.tasks.task import Head
 from ticketcli.tensors.files import load_into
@@ -26,13 +27,27 @@ def is_classifier(about: Mapping[str, Any]) -> bool:
     return bool(about.get("task", "classification") == "classification")
 
 
+def require_values(source: Loaded, *, hint: str = "make a ticket of it with 'ticket rewind'") -> None:
+    """Refuse what makes no network.
+
+    Raises:
+        InputMissing: it is a bare mask file.
+    """
+    if not source.values:
+        raise InputMissing("a mask file alone has no values", where=source.ref, hint=hint)
+
+
 def network_from(source: Loaded, device: torch.device) -> nn.Module:
     """The network of a checkpoint of any task, its masked weights exactly +0.0, in eval mode."""
-    if not is_classifier(source.about):
-        return network_of(source, Head.of(source.about), device).eval()
+    if is_classifier(source.about):
+        return classifier_from(source, device)
+    return network_of(source, Head.of(source.about), device).eval()
+
+
+def classifier_from(source: Loaded, device: torch.device) -> Encoder:
+    """The network of a classifier's checkpoint, its masked weights exactly +0.0, in eval mode."""
     model = encoder_from(source, device)
-    if source.mask is not None:
-        MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
+    _enforce(source, model)
     return model.eval()
 
 
@@ -42,9 +57,18 @@ def network_of(source: Loaded, head: Head, device: torch.device) -> nn.Module:
     model = TASKS[source.about["task"]].build(encoder, head, seed=0)
     load_into(model, source.values, where=source.ref)
     model.to(device)
+    _enforce(source, model)
+    return model
+
+
+def _enforce(source: Loaded, model: nn.Module) -> None:
     if source.mask is not None:
         MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
-    return model
+
+
+def dense_encoder(job: Job[EvaluateConfig]) -> Encoder:
+    """The encoder of what is compared with: a dense network, or that of a task's network; in eval mode."""
+    return body_of(network_from(job.inputs["dense"], job.device))
 
 
 def body_of(network: nn.Module) -> Encoder:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ticketcli.errors import InputMissing
 from ticketcli.models.architectures import masked_parameters
 from ticketcli.recipe.configs import RewindConfig
 from ticketcli.stages.job import Job, data_of, encoder_from, require_same_widths, splits_of
+from ticketcli.stages.networks import require_values
 from ticketcli.tensors.files import copy_of
 from ticketcli.tensors.masking import MaskedWeights
 from ticketcli.training.recalibrate import calibration_batches, recalibrate
@@ -24,8 +24,7 @@ def rewind(job: Job[RewindConfig]) -> Iterator[Yield]:
     """
     ticket = job.inputs["ticket"]
     source = job.inputs.get("to", ticket)
-    if not source.values:
-        raise InputMissing("a mask file alone has no values", where=ticket.ref, hint="name a checkpoint with --to")
+    require_values(source, hint="name a checkpoint with --to")
     require_same_widths(ticket, source, where="rewind.to")
     assert ticket.mask is not None
     model = encoder_from(source, job.device)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ticketcli.channels.compact import ABOUT
 from ticketcli.data.sets import side_of
-from ticketcli.errors import InputMissing, UsageError
+from ticketcli.errors import UsageError
 from ticketcli.events import Note
 from ticketcli.models.architectures import masked_parameters
 from ticketcli.models.cost import cost_of, in_words, parameters
@@ -16,6 +16,7 @@ from ticketcli.models.freezing import freeze_parts, freeze_untapped
 from ticketcli.models.stem import FORMS, STEM, Form, choose_form, require_own_stem, require_size, restem
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.stages.job import Job, build_of, check_seedable, data_of, splits_of
+from ticketcli.stages.networks import require_values
 from ticketcli.store.mask import Mask
 from ticketcli.tasks.table import TASKS
 from ticketcli.tensors.files import copy_of, load_into
@@ -116,12 +117,7 @@ def ticket_backbone(source: Loaded, config: TransferConfig, image_size: int) -> 
         InputMissing: a bare mask file was given.
         UsageError: the stem cannot take the form that is asked for.
     """
-    if not source.values:
-        raise InputMissing(
-            "a mask file alone has no values",
-            where=source.ref,
-            hint="make a ticket of it with 'ticket rewind'",
-        )
+    require_values(source)
     wanted = "keep7" if config.freezes_stem else config.stem
     form = choose_form(wanted, source.about["arch"], image_size)
     arch, values = restem(source.values, source.about["arch"], form, seed=config.seed)
