@@ -4,6 +4,7 @@ from ticketcli.canon import digest
 from ticketcli.errors import UsageErrors
 from ticketcli.recipe.configs import Data
 from ticketcli.recipe.prune_config import PruneConfig
+from ticketcli.recipe.tables import TableConfig
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.stage import STAGES
 
@@ -57,6 +58,14 @@ def test_defaults_are_the_papers():
 
 def test_writing_out_a_default_changes_no_digest():
     assert PruneConfig.parse({"rounds": 11, "lambda": 10}, where="p").identity() == PruneConfig().identity() == {}
+
+
+def test_a_setting_is_changed_where_it_is_not_its_default_however_that_is_made():
+    table = TableConfig.parse({"table": "target", "labels": {}}, where="t")
+    assert not table.is_changed("labels")
+    assert TableConfig.parse({"table": "target", "labels": {"a": "b"}}, where="t").is_changed("labels")
+    assert table.is_changed("table"), "it has no default"
+    assert [PruneConfig(fraction=share).is_changed("fraction") for share in (0.2, 0.3)] == [False, True]
 
 
 def test_references_count_by_what_they_point_to_and_words_by_what_they_say():

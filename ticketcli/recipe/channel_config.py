@@ -90,7 +90,7 @@ class ChannelSelecting(Selecting):
             if self.criterion in CHANNELWISE:
                 raise ValueError(f"criterion {self.criterion} judges whole channels; add granularity: channel")
             for name in _OF_CHANNELS_ALONE:
-                if self._is_changed(name):
+                if self.is_changed(name):
                     raise ValueError(f"{name} is for whole channels; add granularity: channel, or leave it out")
             return
         if self.residual and self.criterion in ONE_BY_ONE:
@@ -103,7 +103,7 @@ class ChannelSelecting(Selecting):
                 f"criterion {self.criterion} judges single weights; for channels: {', '.join(_OF_CHANNELS)}"
             )
         for name in _OF_WEIGHTS:
-            if self._is_changed(name):
+            if self.is_changed(name):
                 raise ValueError(f"{name} counts weights; of channels give channel_fraction, or fraction and rounds")
         if self.schedule == "gmp":
             raise ValueError("channels fall between trainings; schedule lth or one-shot")
@@ -115,14 +115,10 @@ class ChannelSelecting(Selecting):
     @model_validator(mode="after")
     def _controls_are_for_scop(self) -> ChannelSelecting:
         for name in _OF_SCOP:
-            if not self.takes_controls and self._is_changed(name):
+            if not self.takes_controls and self.is_changed(name):
                 raise ValueError(f"{name} is nothing to criterion {self.criterion}; it is for scop")
         if self.knockoff_at and self.knockoff not in ("gaussian", "deep"):
             raise ValueError(f"knockoff {self.knockoff} makes controls of images; knockoff_at is for gaussian and deep")
-        if self._is_changed("knockoff_steps") and self.knockoff not in ("gan", "deep"):
+        if self.is_changed("knockoff_steps") and self.knockoff not in ("gan", "deep"):
             raise ValueError(f"knockoff {self.knockoff} is not trained; knockoff_steps is for gan and deep")
         return self
-
-    def _is_changed(self, name: str) -> bool:
-        changed: bool = getattr(self, name) != type(self).model_fields[name].default
-        return changed

@@ -145,6 +145,11 @@ class Config(BaseModel):
         fields = cls.model_fields.items()
         return frozenset(name for name, field in fields if any(isinstance(mark, NoResult) for mark in field.metadata))
 
+    def is_changed(self, name: str) -> bool:
+        """Whether a field differs from its default; one that has none does."""
+        default = type(self).model_fields[name].get_default(call_default_factory=True)
+        return bool(getattr(self, name) != default)
+
     def identity(self, *, without: frozenset[str] = frozenset()) -> dict[str, Any]:
         """What decides a result: the fields that differ from their default, less references and `without`.
 

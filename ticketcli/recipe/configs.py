@@ -122,7 +122,7 @@ class ImportConfig(StageConfig):
             if values is not None and (len(values) != 3 or (name == "std" and min(values) <= 0)):
                 raise ValueError(f"{name} needs three values, one a channel, in units where white is 1")
         said = ("arch", "match", "data", "image_size", "mean", "n_classes")
-        if self.unpacks and any(getattr(self, name) != type(self).model_fields[name].get_default() for name in said):
+        if self.unpacks and any(map(self.is_changed, said)):
             raise ValueError(f"a packed ticket says what it is; leave out {', '.join(said[:-1])} and {said[-1]}")
         return self
 

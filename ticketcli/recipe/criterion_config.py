@@ -189,7 +189,7 @@ class Selecting(Training):
             raise ValueError("schedule gmp needs to_sparsity; 0.8 is the paper's")
         if self.schedule != "lth" and not said:
             raise ValueError(f"schedule {self.schedule} needs to_sparsity; 0.8 is the paper's")
-        if said and said != ["to_sparsity"] and self.fraction != type(self).model_fields["fraction"].default:
+        if said and said != ["to_sparsity"] and self.is_changed("fraction"):
             raise ValueError(f"{said[0]} says how much falls; leave fraction out")
         if self.like and self.criterion != "random":
             raise ValueError("like is for criterion: random only")
@@ -223,8 +223,7 @@ class Selecting(Training):
             "positions": CALIBRATED, "damping": INVERTING,
         }  # fmt: skip
         for name, criteria in uses.items():
-            changed: Any = getattr(self, name) != type(self).model_fields[name].default
-            if changed and self.criterion not in criteria:
+            if self.is_changed(name) and self.criterion not in criteria:
                 raise ValueError(f"{name} is nothing to criterion {self.criterion}; it is for {', '.join(criteria)}")
         if self.pattern:
             kept_of = self.kept_of

@@ -178,11 +178,11 @@ class TransferConfig(Training):
                 "samples",
                 "regions",
             ):
-                if getattr(self, name) != type(self).model_fields[name].get_default():
+                if self.is_changed(name):
                     raise ValueError(f"{name} is for pixel-level tasks; add task: semantic, detection or segmentation")
         elif self.task not in DETECTORS:
             for name in ("anchors", "proposals", "samples"):
-                if getattr(self, name) != type(self).model_fields[name].get_default():
+                if self.is_changed(name):
                     raise ValueError(f"{name} are for task: detection or segmentation")
         elif self.regions != "category" and self.task != "semantic":
             raise ValueError("regions are for task: semantic")
