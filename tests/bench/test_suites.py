@@ -29,7 +29,7 @@ from ticketcli.bench.suites import (
 )
 from ticketcli.bench.table import ON_GPU, SUITES
 from ticketcli.checks.check import Answer
-from ticketcli.data import stream
+from ticketcli.data import batches
 from ticketcli.data.images import Normalization
 from ticketcli.models.decoder import Decoder
 from ticketcli.models.resnet import Shape
@@ -161,8 +161,8 @@ def wrong_loader_32(monkeypatch):
 
 
 def wrong_loader_jpeg(monkeypatch):
-    right = stream.crop
-    monkeypatch.setattr(stream, "crop", lambda *given, **how: right(*given, **how).flip(0))
+    right = batches.crop
+    monkeypatch.setattr(batches, "crop", lambda *given, **how: right(*given, **how).flip(0))
 
 
 def wrong_gunn(monkeypatch):

@@ -102,7 +102,7 @@ def test_it_is_planned_without_any_data(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", RECIPES)
 def test_its_header_says_what_it_reproduces_what_it_expects_and_that_the_bill_is_calculated(name):
     text = header(name)
-    assert re.search(r"\b(Reproduces|Extends) .*(figure|table)", text)
+    assert re.search(r"\b(Set up to reproduce|Extends) .*(figure|table)", text)
     assert re.search(r"^It expects ", text, re.MULTILINE)
     assert re.search(r"^Published, theirs", text, re.MULTILINE)
     assert "Bill, calculated and not measured, for " in text
