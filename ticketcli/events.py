@@ -56,7 +56,15 @@ class Pause:
     total: int
 
 
-Event = Progress | Measured | Note | Pause
+@dataclass(frozen=True)
+class Opened:
+    """A set of image files was opened; `files` is the digest of the list of its files, names and sizes."""
+
+    name: str
+    files: str
+
+
+Event = Progress | Measured | Note | Pause | Opened
 
 
 class Listener(Protocol):

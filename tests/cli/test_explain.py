@@ -79,6 +79,13 @@ def test_each_network_has_its_own_top_1_unless_a_class_is_named(finished, tmp_pa
     assert {row["target"] for row in account(tmp_path / "two")["rows"]} == {"2"}
 
 
+def test_a_ticket_with_statistics_of_the_network_before_its_mask_is_looked_at_with_a_word(finished, tmp_path):
+    found = explain(finished, OURS, "ours@seed=0/3", "--count", "1", to=tmp_path / "looked")
+    assert found.code == 0, found
+    assert "ours@seed=0/3: BatchNorm's statistics are from before the mask" in found.err
+    assert f"{OURS}: BatchNorm" not in found.err
+
+
 def test_a_neuron_may_be_the_target(finished, tmp_path):
     for name, neuron in (("unit", "layer2.0.relu:3:1:2"), ("channel", "layer3.0.relu:0")):
         result = explain(finished, DENSE, "--count", "1", "--target", neuron, to=tmp_path / name)

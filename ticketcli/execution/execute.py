@@ -14,7 +14,7 @@ from ticketcli import __version__
 from ticketcli.board import Board
 from ticketcli.canon import digest
 from ticketcli.errors import NothingToResume, PeerLost, StaleError, Stopped
-from ticketcli.events import JsonLines, Listener, Measured, Note, Pause, PlainLines, listeners
+from ticketcli.events import Event, JsonLines, Listener, Measured, Note, Opened, Pause, PlainLines, listeners
 from ticketcli.execution.exchange import write_output
 from ticketcli.execution.headline import headline
 from ticketcli.execution.machine import (
@@ -26,6 +26,7 @@ from ticketcli.execution.machine import (
     pick_device,
     settled,
 )
+from ticketcli.execution.opened import OpenedSets, opened_for
 from ticketcli.execution.orders import Options, Order, agreed, given
 from ticketcli.execution.saving import Captured, Saved, UnitStates
 from ticketcli.execution.writer import Writer
@@ -142,12 +143,27 @@ class _Execution:
         saved = None if anew else self._resume_state()
         self.is_saved = saved is not None
         lines = PlainLines(self.step.name)  # while images are fetched and decoded, and the stage itself cannot speak
+        self.opened = self._opened(saved)
+
+        def hear(event: Event) -> None:
+            if isinstance(event, Opened):
+                self.opened.hear(event)
+            elif not self.options.quiet:
+                lines.on(event)
+
         self._settle(saved)
         order = Order(self.step, self.folder, self.before, saved.state if saved else None, self.options, self.precision)
         with given(order):
-            events = order.begin(self.stop, lambda event: None if self.options.quiet else lines.on(event))
+            events = order.begin(self.stop, hear)
             with closing(events):  # whatever ends the step, the stage lets go of its workers
                 self._drive(events, anew, saved)
+
+    def _opened(self, saved: Saved | None) -> OpenedSets:
+        done = {unit.name: self.manifest.units[unit.name] for unit in self.step.done}
+        own = opened_for(self.manifest.model_copy(update={"units": done}))
+        steps = {bound.ref.partition("/")[0] for bound in self.step.inputs.values()}
+        inputs = [made for name in sorted(steps) if (made := self.run.manifest(name))]
+        return OpenedSets(self.step.name, {**own, **(saved.opened if saved else {})}, inputs, self._say)
 
     def _settle(self, saved: Saved | None) -> None:
         """On a precision, where the settings leave that to the machine: once for all units and all resumptions."""
@@ -249,7 +265,9 @@ class _Execution:
         if not due and not snapshot.last:
             return
         self.writer.finish()  # also before measuring, which may start processes
-        captured = Captured(snapshot.capture(), metrics.offset, metrics.sha256, moment_on(self.device))
+        captured = Captured(
+            snapshot.capture(), metrics.offset, metrics.sha256, moment_on(self.device), dict(self.opened.found)
+        )
         if not due:
             self.trained = captured
             return
@@ -319,6 +337,7 @@ class _Execution:
             seconds=round(self.spent + time.monotonic() - self.unit_started, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             environment=self._environment(speed),
+            opened=dict(self.opened.found),
         )
         self.manifest = self.manifest.model_copy(
             update={
