@@ -71,7 +71,9 @@ def typed(line, folder):
     line = line.replace("scenes --to DIR", f"scenes --images 2 --to {folder / 'written'}")
     line = line.replace("union A B --to ", f"union ours@seed=0 imp@seed=0 --to {folder}/")
     line = line.replace("site.yaml", str(folder / "site.yaml"))
-    line = line.replace("inspect prune/7", "inspect ours@seed=0/3").replace("export prune/healed", "export ours@seed=0/healed")
+    line = line.replace("inspect prune/7", "inspect ours@seed=0/3").replace(
+        "export prune/healed", "export ours@seed=0/healed"
+    )
     line = line.replace("export transfer", "export target@arm=ours-3,seed=0")
     line = line.replace("explain pretrain prune/healed", "explain dense@seed=0 ours@seed=0/healed --count 1")
     line = re.sub(r"--to (net|seven|looked)", rf"--to {folder}/\1", line)
