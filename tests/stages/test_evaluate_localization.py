@@ -3,6 +3,7 @@ import torch
 
 from tests.drained import drained
 from tests.stages.coloured import colour_network, coloured, wanted
+from ticketcli.errors import UsageError
 from ticketcli.recipe.evaluate_config import EvaluateConfig
 from ticketcli.stage import EVALUATE
 from ticketcli.stages.evaluate_localization import localization_metrics, measure_localization
@@ -86,6 +87,17 @@ def test_gates_are_told_by_layer_and_compared_with_the_other_networks(images):
     assert set(one["shared"].values()) == {1.0}
     assert one["score_after"] >= one["score_before"]
     assert "open" not in found["localization"]["gradient"]
+
+
+def test_settings_of_fsp_fr_reach_its_search(images):
+    as_published = {"methods": ["fsp-fr-unguarded"], "sweeps": 1, "ratio": 0.1, "border": True}
+    _, found = measured(images, colour_network(), **as_published, fsp_ratio=1.0)
+    assert found["localization_of"]["data"]["fsp_ratio"] == 1
+    _, other = measured(images, colour_network(), **as_published, fsp_ratio=50.0)  # nothing stays open
+    scores = [one["localization"]["fsp-fr-unguarded"]["score_after"] for one in (found, other)]
+    assert scores[0] != scores[1]
+    with pytest.raises(UsageError, match="no ReLU 'layer9'"):
+        measured(images, colour_network(), **as_published, middle="layer9")
 
 
 def test_networks_of_other_layers_are_compared_without_their_gates(images):

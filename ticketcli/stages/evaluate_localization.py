@@ -92,7 +92,7 @@ def measure_localization(
 
 def lookers_of(networks: Sequence[Encoder], config: Localize) -> list[Looker]:
     """The networks with their methods."""
-    searching = Searching(config.sweeps, config.ratio, config.border)
+    searching = Searching(config.sweeps, config.ratio, config.border, config.fsp_ratio, config.middle)
     return [Looker(network, config.methods, searching) for network in networks]
 
 
