@@ -100,6 +100,21 @@ def test_settings_of_fsp_fr_reach_its_search(images):
         measured(images, colour_network(), **as_published, middle="layer9")
 
 
+def test_the_gates_of_the_network_beside_are_told_as_its_own_evaluation_tells_them(images):
+    other = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), torch.nn.ReLU(), colour_network()).eval()
+    methods = ["fr", "fsp", "gradient"]
+    _, found = measured(images, colour_network(), other, methods=methods)
+    _, alone = measured(images, other, methods=methods)
+    _, first = measured(images, colour_network(), methods=methods)
+    told = ("score_before", "score_after", "sweeps", "converged", "open")
+    for method in ("fr", "fsp"):
+        one, other_alone = found["localization"][method], alone["localization"][method]
+        assert [one["beside"][name] for name in told] == [other_alone[name] for name in told]
+        assert {name: one[name] for name in one if name not in ("beside", "less")} == first["localization"][method]
+    assert found["localization"]["fr"]["beside"]["open"].keys() == {"1", "2.1"}
+    assert not set(told) & found["localization"]["gradient"]["beside"].keys()
+
+
 def test_networks_of_other_layers_are_compared_without_their_gates(images):
     deeper = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), torch.nn.ReLU(), colour_network()).eval()
     _, found = measured(images, colour_network(), deeper, methods=["fr"])
