@@ -100,6 +100,19 @@ def test_the_other_modes_write_the_same_kind_of_folder(finished, tmp_path, mode)
     assert account(tmp_path / "out")["settings"]["mode"] == mode
 
 
+def test_fsp_fr_is_asked_for_as_its_authors_ran_it(finished, tmp_path):
+    flags = ("--mode", "fsp-fr", "--fsp-ratio", "1", "--ratio", "0.1", "--sweeps", "1", "--border", "--guard", "none",
+             "--middle", "layer3.0.relu#2")  # fmt: skip
+    result = explain(finished, DENSE, "--count", "1", *flags, to=tmp_path / "out")
+    assert result.code == 0, result
+    settings = account(tmp_path / "out")["settings"]
+    assert (settings["fsp_ratio"], settings["ratio"], settings["middle"]) == (1, 0.1, "layer3.0.relu#2")
+    other = explain(finished, DENSE, "--count", "1", *flags[:2], "--ratio", "0.1", *flags[6:], to=tmp_path / "other")
+    assert other.code == 0, other
+    assert not {"fsp_ratio"} & set(account(tmp_path / "other")["settings"])
+    assert account(tmp_path / "other")["rows"][0]["scores"] != account(tmp_path / "out")["rows"][0]["scores"]
+
+
 def test_on_images_with_outlined_objects_boxes_are_judged(finished, tmp_path):
     result = explain(finished, DENSE, "--images", "scenes", "--target", "gt", "--count", "3", to=tmp_path / "out")
     assert result.code == 0, result
@@ -170,6 +183,8 @@ def test_nothing_is_replaced_and_what_fails_leaves_nothing(finished, tmp_path, m
         ((DENSE, "--target", "nowhere.relu:0"), 2, "nowhere.relu"),
         ((DENSE, "--mode", "up"), 2, "--mode is 'up'"),
         ((DENSE, "--guard", "much"), 2, "--guard is 'much'"),
+        ((DENSE, "--fsp-ratio", "1"), 2, "--fsp-ratio says nothing to --mode fr"),
+        ((DENSE, "--mode", "fsp", "--middle", "relu"), 2, "--middle says nothing to --mode fsp"),
         ((DENSE, "--threshold", "1.5"), 2, "--threshold is 1.5"),
         ((DENSE, "--images", "images:photos", "--target", "gt"), 5, "no such folder"),
         ((DENSE, "--images", "scenes", "--target", "gt", "--count", "0"), 2, "count"),

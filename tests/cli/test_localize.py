@@ -141,6 +141,8 @@ def test_tables_can_have_its_measures(run, tmp_path):
         (DENSE, (), "{name: scenes, classes: 5-7}", "the network knows none of the set's classes"),
         (DENSE, (), "{name: scenes, names: {'9': nine}}", "the network has no class 'nine'"),
         (DENSE, (), "{name: scenes, methods: [cam]}", "should be 'fr', 'fsp'"),
+        (DENSE, (), "{name: scenes, methods: [fr], fsp_ratio: 1}", "fsp_ratio is for fsp-fr and fsp-fr-unguarded"),
+        (DENSE, (), "{name: scenes, methods: [fsp], middle: relu}", "middle is for fsp-fr and fsp-fr-unguarded"),
         (DENSE, (), "{name: scenes, methods: []}", "methods are listed twice, or there are none"),
         (DENSE, (), "{name: scenes, thresold: 1}", "did you mean 'threshold'?"),
         (DENSE, ("--beside", "target@arm=dense,seed=0"), SCENES, "knows other classes than dense@seed=0"),

@@ -222,9 +222,8 @@ def _longer(config: StageConfig, n_train: int) -> float:
     if not isinstance(config, PruneConfig) or not config.takes_controls:
         return 1.0
     per_epoch, few = max(1, n_train // min(config.batch, n_train)), _WARM + _TIMED + 1
-    is_trained = config.knockoff in ("gan", "deep")
-    steps = config.selection.iterations(per_epoch) + is_trained * config.knockoff_steps
-    return steps / (few * (1 + is_trained))
+    steps = config.selection.iterations(per_epoch) + config.trains_knockoffs * config.knockoff_steps
+    return steps / (few * (1 + config.trains_knockoffs))
 
 
 def _lengths(step: Step) -> Iterator[Duration]:

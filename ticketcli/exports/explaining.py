@@ -97,6 +97,7 @@ def _account(
          "boxes": {name: boxes.tolist() for name, boxes in item.boxes.items()}}
         for item in items
     ]  # fmt: skip
-    settings = {name: value for name, value in asdict(order.search).items() if name != "batch"}
+    given = {name: value for name, value in asdict(order.search).items() if value is not None}
+    settings = {name: value for name, value in given.items() if name != "batch"}
     found = {"schema": SCHEMA, "settings": settings, "checkpoints": checkpoints, "images": images}
     return {**found, "rows": facts_of(rows)}
