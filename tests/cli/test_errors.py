@@ -198,16 +198,6 @@ def test_a_run_that_diverges_ends_with_code_9_and_keeps_what_was_good(copy):
     assert "lower lr" in result.err
 
 
-def test_verbose_shows_the_traceback(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "ticketcli", "prune", "-vv", "--run", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" in done.stderr
-
-
 def test_shipped_recipes_are_not_overwritten_when_copied(tmp_path):
     assert ticket("recipes", "cp", "demo", tmp_path).code == 0
     assert (tmp_path / "demo.yaml").is_file()

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ticketcli import __version__
 from ticketcli.cli.completion import is_completing, run_for_shell
-from ticketcli.cli.endings import describe, is_traceback_wanted
+from ticketcli.cli.endings import describe
 from ticketcli.launch.member import this_member
 
 PIPELINE, RUNS, FILES = "The pipeline, in order", "Runs", "Files and recipes"
@@ -115,8 +115,6 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if is_traceback_wanted():
-            raise
         code, text = describe(error)
         print(text, file=sys.stderr)
         sys.exit(code)

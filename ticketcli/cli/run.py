@@ -70,7 +70,6 @@ def run_recipe(
     ] = False,
     as_json: process.JsonOption = False,
     quiet: process.QuietOption = False,
-    verbose: process.VerboseOption = 0,  # noqa: ARG001  (`endings.py` reads it)
 ) -> None:
     """Run a recipe: skip what is fresh, resume what was cut, make the rest. The same command continues."""
     started = began()

@@ -78,7 +78,6 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         ("dry_run", process.DryRunOption, False),
         ("as_json", process.JsonOption, False),
         ("quiet", process.QuietOption, False),
-        ("verbose", process.VerboseOption, 0),
     ):
         parameters.append(
             inspect.Parameter(python_name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
@@ -192,7 +191,6 @@ def _run(
     dry_run: bool,
     as_json: bool,
     quiet: bool,
-    verbose: int,  # noqa: ARG001  (`endings.py` reads it)
 ) -> None:
     started = began()
     folder = Run(run)
