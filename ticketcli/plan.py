@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ticketcli.canon import digest
-from ticketcli.errors import CorruptError, InputMissing, UsageError, did_you_mean
+from ticketcli.errors import CorruptError, InputMissing, NothingToResume, StaleError, UsageError, did_you_mean
 from ticketcli.recipe.config import Reference
 from ticketcli.recipe.recipe import Recipe, RecipeStep, Ref
 from ticketcli.stage import STAGES, StageSpec, Unit
@@ -87,6 +87,27 @@ class Step:
         if todo or not self.todo:
             return replace(self, done=done, todo=todo)
         return replace(self, done=done, todo=(), state="fresh", why="what is asked for is there and matches")
+
+
+    def anew(self) -> Step:
+        """The same step with all of it to do, whatever is there: what `--resume never` does."""
+        if self.state == "waiting":
+            return self
+        why = self.why if self.state == "missing" else "begins anew, the old is kept"
+        return replace(self, state="missing", why=why, done=(), todo=(*self.done, *self.todo))
+
+    def require_resumable(self, run: Run) -> None:
+        """Refuse what `--resume must` refuses: to begin anew.
+
+        Raises:
+            StaleError, NothingToResume: it would.
+        """
+        if self.state == "stale":
+            hint = "run with --resume auto to make it anew; the old is kept"
+            raise StaleError(f"'{self.name}' is stale: {self.why}", where=str(run.root), hint=hint)
+        if self.state == "missing":
+            hint = "run with --resume auto"
+            raise NothingToResume(f"nothing to resume for '{self.name}'", where=str(run.root), hint=hint)
 
 
 class _Waiting(Exception):

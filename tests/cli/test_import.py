@@ -179,7 +179,7 @@ def test_an_unknown_name_is_told_what_is_close(tmp_path, source, words):
 
 def test_a_step_that_waits_for_a_file_says_so_in_a_dry_run_and_fails_in_a_real_one(tmp_path):
     arguments = ("import", tmp_path / "later.pth", "--arch", "resnet_small", "--run", tmp_path / "run")
-    assert "waits for the file" in ticket(*arguments, "--dry-run").err
+    assert "waits for the file" in ticket(*arguments, "--dry-run").out
     result = ticket(*arguments)
     assert result.code == 5
     assert "later.pth, which is not there" in result.err

@@ -9,7 +9,7 @@ from ticketcli.board import mirror_finished, require_tensorboard
 from ticketcli.cli import process
 from ticketcli.cli.membership import hand_over
 from ticketcli.data.sources import Sources
-from ticketcli.errors import InputMissing, Stopped, UsageError
+from ticketcli.errors import InputMissing, Stopped
 from ticketcli.launch.torchrun import Several
 from ticketcli.plan import Step
 from ticketcli.stopping import StopRequest
@@ -26,7 +26,6 @@ def drive(
     device: str,
     resume: str,
     save_every: float,
-    dry_run: bool,
     quiet: bool,
     sources: Sources,
     tensorboard: bool = False,
@@ -39,14 +38,11 @@ def drive(
     """Plan a step, and execute it unless it is fresh, in as many processes as are wanted.
 
     Raises:
-        UsageError: an unknown `--resume`, or TensorBoard is asked for and is not installed.
+        UsageError: TensorBoard is asked for and is not installed.
         InputMissing: an input has not been made, or put there.
         Stopped: a signal came, or `max_minutes` since `started` are nearly over; after the step's end too, unless it is
             the `last`.
     """
-    if resume not in ("auto", "must", "never"):
-        raise UsageError(f"--resume is '{resume}'", where="--resume", hint="auto, must or never")
-
     if tensorboard:
         require_tensorboard()
 
@@ -54,13 +50,11 @@ def drive(
         if not quiet:
             print(text, file=sys.stderr, flush=True)
 
-    step = plan()
-    if not dry_run and step.state != "waiting" and (step.state != "fresh" or resume == "never"):
+    step = plan().anew() if resume == "never" else plan()
+    if step.state not in ("waiting", "fresh"):
         hand_over(several, quiet=quiet)
     speak(f"{name}: {step.state}, {step.why}")
-    if dry_run:
-        return
-    if step.state == "fresh" and resume != "never":
+    if step.state == "fresh":
         if tensorboard:
             mirror_finished(run.step_folder(name), run.metrics_path(name))
         return

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ticketcli.cli.completion import words
+from ticketcli.errors import UsageError
 
 _PANEL = "Process"
 RunOption = Annotated[Path, typer.Option("--run", help="The run folder.", rich_help_panel=_PANEL)]
@@ -24,12 +25,22 @@ DeviceOption = Annotated[
         autocompletion=words("auto", "cpu", "cuda"),
     ),
 ]
+_RESUME = ("auto", "must", "never")
+
+
+def _check_resume(ctx: typer.Context, value: str) -> str:
+    if value not in _RESUME and not ctx.resilient_parsing:
+        raise UsageError(f"--resume is '{value}'", where="--resume", hint="auto, must or never")
+    return value
+
+
 ResumeOption = Annotated[
     str,
     typer.Option(
         "--resume",
         help="auto: continue, remake what is stale; must: refuse instead; never: begin anew.",
-        autocompletion=words("auto", "must", "never"),
+        autocompletion=words(*_RESUME),
+        callback=_check_resume,
         rich_help_panel=_PANEL,
     ),
 ]
