@@ -1,4 +1,4 @@
-"""Recipe x run -> what is fresh, partial, stale or missing, and why. Reads manifests only; loads nothing heavy."""
+"""Recipe x run -> what is fresh, partial, stale, missing or waiting, and why. Reads manifests; loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -87,7 +87,6 @@ class Step:
         if todo or not self.todo:
             return replace(self, done=done, todo=todo)
         return replace(self, done=done, todo=(), state="fresh", why="what is asked for is there and matches")
-
 
     def anew(self) -> Step:
         """The same step with all of it to do, whatever is there: what `--resume never` does."""
@@ -247,6 +246,7 @@ def _bind(step: RecipeStep, spec: StageSpec, run: Run, producers: Callable[[str]
                 )
             continue
         bound[role] = _bind_one(role, ref, mark, run, producers, spec.units(step.config), run.manifest(step.name))
+
     def maker(name: str) -> RecipeStep | None:
         planned = producers(name)
         return planned.recipe if planned is not None else recorded_step(run, name)

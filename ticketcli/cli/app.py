@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "transfer": ("stage_command", "Train a ticket on a target task, its mask enforced.", PIPELINE),
     "evaluate": ("stage_command", "Measure accuracy, reconstruction, sparsity and size.", PIPELINE),
     "run": ("run", "Run a recipe: skip what is fresh, resume what was cut, make the rest.", RUNS),
-    "status": ("status", "Show which steps are fresh, partial, stale or missing, and why.", RUNS),
+    "status": ("status", "Show which steps are fresh, partial, stale, missing or waiting, and why.", RUNS),
     "report": ("report", "Print the results tables of runs, or make a page of them.", RUNS),
     "slurm": ("slurm", "Write the job scripts of a recipe for a SLURM cluster, and submit them.", RUNS),
     "inspect": ("inspect", "Show what a checkpoint, a mask or a step holds.", FILES),
