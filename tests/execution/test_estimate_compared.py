@@ -61,9 +61,7 @@ def test_the_dense_network_is_found_back_through_all_that_came_of_it(tmp_path):
     recipe = tmp_path / "far.yaml"
     recipe.write_text(COMPARED + FAR)
     steps = steps_of(recipe, Run(tmp_path / "run"))
-    taken = {
-        name: all_refs(step.recipe, lambda made_by: steps[made_by].recipe) for name, step in steps.items()
-    }
+    taken = {name: all_refs(step.recipe, lambda made_by: steps[made_by].recipe) for name, step in steps.items()}
     assert str(taken["far"]["dense"]) == "dense"
     assert str(taken["named"]["dense"]) == "target"
     assert str(taken["ours"]["rewind"]) == "dense/init"

@@ -59,7 +59,7 @@ def drive(
             mirror_finished(run.step_folder(name), run.metrics_path(name))
         return
     if step.state == "waiting":
-        raise InputMissing(f"'{name}' {step.why}, which is not there", where=str(run.root))
+        raise InputMissing(f"'{name}' {step.why}, which is not there", where=str(run.root), hint=_way_out(step))
     process.share_the_machine()
     with StopRequest(max_minutes, started).listening() as stop:
         from ticketcli.execution.execute import execute  # torch is loaded here, and only here; that takes a second
@@ -76,3 +76,11 @@ def drive(
             raise
         if not last and (reason := stop.reason):
             raise Stopped(f"{reason}: {name} is finished", hint="the same command continues")
+
+
+def _way_out(step: Step) -> str:
+    """What to do about an input that is not there: a file from elsewhere, or what another step makes."""
+    files = [role for role, ref in step.recipe.refs.items() if ref.path is not None and not ref.path.is_file()]
+    if not files:
+        return "make that first; 'ticket status' says what it needs"
+    return f"put it there, or name it as {files[0]}: relative to here or absolute; --data-dir is for image sets alone"

@@ -69,7 +69,7 @@ DataDirOption = Annotated[
     typer.Option(
         "--data-dir",
         envvar="TICKET_DATA",
-        help="Where named image sets and relative paths lie.",
+        help="Where image sets lie: named ones, and those of a relative path. Other files are looked up from here.",
         rich_help_panel=_PANEL,
     ),
 ]
