@@ -1,4 +1,4 @@
-"""Recipe x run -> what is fresh, partial, stale or missing, and why. Reads manifests only; loads nothing heavy."""
+"""Recipe x run -> what is fresh, partial, stale, missing or waiting, and why. Reads manifests; loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ticketcli.canon import digest
-from ticketcli.errors import CorruptError, InputMissing, UsageError, did_you_mean
+from ticketcli.errors import CorruptError, InputMissing, NothingToResume, StaleError, UsageError, did_you_mean
 from ticketcli.recipe.config import Reference
 from ticketcli.recipe.recipe import Recipe, RecipeStep, Ref
 from ticketcli.stage import STAGES, StageSpec, Unit
@@ -87,6 +87,26 @@ class Step:
         if todo or not self.todo:
             return replace(self, done=done, todo=todo)
         return replace(self, done=done, todo=(), state="fresh", why="what is asked for is there and matches")
+
+    def anew(self) -> Step:
+        """The same step with all of it to do, whatever is there: what `--resume never` does."""
+        if self.state == "waiting":
+            return self
+        why = self.why if self.state == "missing" else "begins anew, the old is kept"
+        return replace(self, state="missing", why=why, done=(), todo=(*self.done, *self.todo))
+
+    def require_resumable(self, run: Run) -> None:
+        """Refuse what `--resume must` refuses: to begin anew.
+
+        Raises:
+            StaleError, NothingToResume: it would.
+        """
+        if self.state == "stale":
+            hint = "run with --resume auto to make it anew; the old is kept"
+            raise StaleError(f"'{self.name}' is stale: {self.why}", where=str(run.root), hint=hint)
+        if self.state == "missing":
+            hint = "run with --resume auto"
+            raise NothingToResume(f"nothing to resume for '{self.name}'", where=str(run.root), hint=hint)
 
 
 class _Waiting(Exception):
@@ -226,22 +246,54 @@ def _bind(step: RecipeStep, spec: StageSpec, run: Run, producers: Callable[[str]
                 )
             continue
         bound[role] = _bind_one(role, ref, mark, run, producers, spec.units(step.config), run.manifest(step.name))
-    if getattr(step.config, "rewind", None) == "init" and "encoder" in step.refs:
-        bound["rewind"] = _bind_init(step.refs["encoder"], run, producers)
-    compares = getattr(step.config, "features", False) or getattr(step.config, "latency", False)
-    if compares and "dense" not in step.refs:
-        bound["dense"] = _bind_origin(step.refs["of"], run, producers)
+
+    def maker(name: str) -> RecipeStep | None:
+        planned = producers(name)
+        return planned.recipe if planned is not None else recorded_step(run, name)
+
+    refs = all_refs(step, maker)
+    if "rewind" in refs.keys() - step.refs.keys():
+        bound["rewind"] = _bind_init(refs["rewind"], run, producers)
+    if "dense" in refs.keys() - step.refs.keys():
+        bound["dense"] = _bind_origin(refs["dense"], step.refs["of"], run, producers)
     return bound
 
 
-def _bind_init(encoder: Ref, run: Run, producers: Callable[[str], Step | None]) -> Input:
+def all_refs(step: RecipeStep, maker: Callable[[str], RecipeStep | None]) -> dict[str, Ref]:
+    """What a step takes in, by role: what it names, and what its settings take without a name.
+
+    `maker` gives the step that a reference names, or None.
+    """
+    refs = dict(step.refs)
+    if getattr(step.config, "rewind", None) == "init" and "encoder" in refs:
+        refs["rewind"] = _init(refs["encoder"])
+    compares = getattr(step.config, "features", False) or getattr(step.config, "latency", False)
+    if compares and "dense" not in refs:
+        refs["dense"] = _origin(refs["of"], maker)
+    return refs
+
+
+def _init(encoder: Ref) -> Ref:
+    """The initial values of a dense network."""
     if encoder.path is not None:
-        sibling = encoder.path.with_name("init.safetensors")
-        encoder = Ref(path=sibling)
-    else:
-        encoder = Ref(encoder.step, "init")
+        return Ref(path=encoder.path.with_name("init.safetensors"))
+    return Ref(encoder.step, "init")
+
+
+def _origin(of: Ref, maker: Callable[[str], RecipeStep | None]) -> Ref:
+    """What a network was made from: back through what transferred, rewound, compacted and pruned it."""
+    ref, back = of, {"transfer": "ticket", "rewind": "ticket", "compact": "ticket", "prune": "encoder"}
+    while ref.path is None:
+        made_by = maker(ref.step)
+        if made_by is None or back.get(made_by.stage) not in made_by.refs:
+            break
+        ref = made_by.refs[back[made_by.stage]]
+    return ref
+
+
+def _bind_init(init: Ref, run: Run, producers: Callable[[str], Step | None]) -> Input:
     try:
-        return _bind_one("rewind", encoder, Reference(("kept",)), run, producers, ())
+        return _bind_one("rewind", init, Reference(("kept",)), run, producers, ())
     except InputMissing as error:
         raise InputMissing(
             "rewind: init needs the initial values, which were not kept",
@@ -250,16 +302,9 @@ def _bind_init(encoder: Ref, run: Run, producers: Callable[[str], Step | None]) 
         ) from None
 
 
-def _bind_origin(of: Ref, run: Run, producers: Callable[[str], Step | None]) -> Input:
-    """The dense checkpoint that a network was made from: back through what transferred, rewound and pruned it."""
-    ref, back = of, {"transfer": "ticket", "rewind": "ticket", "compact": "ticket", "prune": "encoder"}
-    while ref.path is None:
-        planned = producers(ref.step)
-        maker = planned.recipe if planned is not None else recorded_step(run, ref.step)
-        if maker is None or back.get(maker.stage) not in maker.refs:
-            break
-        ref = maker.refs[back[maker.stage]]
-    found = _bind_one("dense", ref, Reference(("dense", "ticket", "task")), run, producers, ())
+def _bind_origin(origin: Ref, of: Ref, run: Run, producers: Callable[[str], Step | None]) -> Input:
+    """The dense checkpoint that a network was made from."""
+    found = _bind_one("dense", origin, Reference(("dense", "ticket", "task")), run, producers, ())
     if found.artifact.kind != "dense":
         what = f"nothing says which dense network '{of}' was made from"
         raise UsageError(what, where="evaluate.dense", hint="name it with dense:")

@@ -83,11 +83,11 @@ def test_its_pictures_are_sheets_that_the_page_shows_in_a_section_of_their_own(r
 
 def test_the_same_again_is_fresh_and_other_settings_are_not(run, beside):
     again = localize(run, OURS, "--beside", DENSE, "--pictures", "3", "--dry-run", name="beside")
-    assert again.err.startswith("beside: fresh")
+    assert again.out.startswith("beside: fresh")
     other = localize(
         run, OURS, "--beside", DENSE, "--pictures", "3", "--dry-run", "--localize.sweeps", "1", name="beside"
     )
-    assert other.err.startswith("beside: stale, localize.sweeps was 10, now 1")
+    assert other.out.startswith("beside: stale, localize.sweeps was 10, now 1")
 
 
 def test_a_network_beside_itself_is_not_compared(run):

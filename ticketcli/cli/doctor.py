@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,8 @@ from ticketcli.checks import cluster, software, storage
 from ticketcli.checks.check import Check
 from ticketcli.cli import process
 from ticketcli.cli.completion import recipes
+from ticketcli.cli.endings import as_told, is_traceback_wanted
 from ticketcli.data.sources import Sources
-from ticketcli.errors import TicketError
 from ticketcli.store.run_folder import Run
 from ticketcli.units import human_seconds
 
@@ -92,7 +93,10 @@ def _measure(recipe: str, run: Run, device: str, sources: Sources) -> tuple[Chec
         from ticketcli.execution.orders import Options
 
         found = estimate(steps, Options(device=device, quiet=True, sources=sources))
-    except TicketError as error:
+    except Exception as caught:  # whatever a recipe runs into, the other findings are worth having
+        if is_traceback_wanted():
+            traceback.print_exc()
+        error = as_told(caught)
         what = "; ".join(str(error).splitlines()[:1])
         return (
             Check("recipe", "fail", f"{recipe}: {what}", error.hint or f"ticket validate {recipe}", error.code),

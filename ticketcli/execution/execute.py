@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from ticketcli import __version__
 from ticketcli.board import Board
 from ticketcli.canon import digest
-from ticketcli.errors import NothingToResume, PeerLost, StaleError, Stopped
+from ticketcli.errors import PeerLost, Stopped
 from ticketcli.events import Event, JsonLines, Listener, Measured, Note, Opened, Pause, PlainLines, listeners
 from ticketcli.execution.exchange import write_output
 from ticketcli.execution.headline import headline
@@ -63,27 +62,15 @@ def execute(
         if held.broken:
             speak(f"{name}: the lock of another is broken ({held.broken})")
         step = plan()  # again, now that nobody else can change it
-        if step.state == "fresh" and options.resume != "never":
-            return step
-        _refuse(run, step, options)
-        ranks.join()
         if options.resume == "never":
-            step = replace(step, state="missing", done=(), todo=(*step.done, *step.todo))
+            step = step.anew()
+        if step.state == "fresh":
+            return step
+        if options.resume == "must":
+            step.require_resumable(run)
+        ranks.join()
         _Execution(run, step, options, stop, speak, held).go()
         return step
-
-
-def _refuse(run: Run, step: Step, options: Options) -> None:
-    if options.resume == "must" and step.state == "stale":
-        raise StaleError(
-            f"'{step.name}' is stale: {step.why}",
-            where=str(run.root),
-            hint="run with --resume auto to make it anew; the old is kept",
-        )
-    if options.resume == "must" and step.state == "missing":
-        raise NothingToResume(
-            f"nothing to resume for '{step.name}'", where=str(run.root), hint="run with --resume auto"
-        )
 
 
 class _Execution:
