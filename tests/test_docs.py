@@ -62,6 +62,7 @@ def typed(line, folder):
     line = line.replace("WHAT", "ours@seed=0").replace("A B ...", "ours@seed=0 imp@seed=0 random@seed=0")
     line = line.replace("--of transfer", "--of target@arm=dense,seed=0").replace("--estimate", "--dry-run")
     line = line.replace("--of ticket-coco --beside dense-coco", 2 * "--of target@arm=dense,seed=0 ")
+    line = line.replace("--of prune/healed", "--of ours@seed=0/healed")
     line = line.replace("--of prune/7", "--of ours@seed=0/3").replace("--decoder train-decoder", "--decoder dec@seed=0")
     line = line.replace("--beside pretrain", "--beside dense@seed=0").replace("report RUN ... ", "report ")
     line = line.replace("--page F", f"--page {folder}/F")
@@ -70,9 +71,11 @@ def typed(line, folder):
     line = line.replace("scenes --to DIR", f"scenes --images 2 --to {folder / 'written'}")
     line = line.replace("union A B --to ", f"union ours@seed=0 imp@seed=0 --to {folder}/")
     line = line.replace("site.yaml", str(folder / "site.yaml"))
-    line = line.replace("inspect prune/7", "inspect ours@seed=0/3").replace("export prune/7", "export ours@seed=0/3")
+    line = line.replace("inspect prune/7", "inspect ours@seed=0/3").replace(
+        "export prune/healed", "export ours@seed=0/healed"
+    )
     line = line.replace("export transfer", "export target@arm=ours-3,seed=0")
-    line = line.replace("explain pretrain prune/7", "explain dense@seed=0 ours@seed=0/3 --count 1")
+    line = line.replace("explain pretrain prune/healed", "explain dense@seed=0 ours@seed=0/healed --count 1")
     line = re.sub(r"--to (net|seven|looked)", rf"--to {folder}/\1", line)
     words = shlex.split(line)[1:]
     if "--bundle" in words:

@@ -6,16 +6,20 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from ticketcli.disk import opened_to_append, space_errors
 from ticketcli.log import check_log, read_log
 from ticketcli.units import human_seconds
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 SCHEMA = 1
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,15 @@ class Pause:
     total: int
 
 
-Event = Progress | Measured | Note | Pause
+@dataclass(frozen=True)
+class Opened:
+    """A set of image files was opened; `files` is the digest of the list of its files, names and sizes."""
+
+    name: str
+    files: str
+
+
+Event = Progress | Measured | Note | Pause | Opened
 
 
 class Listener(Protocol):
@@ -77,26 +89,28 @@ def format_values(values: Mapping[str, Any]) -> str:
 
 
 class PlainLines:
-    """A line when the work changes and every 30 seconds, for logs and for people without a terminal."""
+    """A line every 30 seconds, however often the work changes, for logs and for people without a terminal."""
 
-    def __init__(self, prefix: str, *, stream: IO[str] | None = None, every: float = 30.0) -> None:
-        self.prefix, self.stream, self.every = prefix, stream or sys.stderr, every
-        self.what, self.started, self.begun_at, self.last = "", 0.0, 0, 0.0
+    def __init__(
+        self, prefix: str, *, stream: IO[str] | None = None, every: float = 30.0, clock: Clock = time.monotonic
+    ) -> None:
+        self.prefix, self.stream, self.every, self.clock = prefix, stream or sys.stderr, every, clock
+        self.what, self.started, self.begun_at, self.last = "", 0.0, 0, clock()
 
     def on(self, event: Event) -> None:
         """Print notes at once, progress now and then."""
         if isinstance(event, Note):
             self._print(event.text)
         elif isinstance(event, Progress | Pause):
-            now = time.monotonic()
+            now = self.clock()
             if event.what != self.what:
-                self.what, self.started, self.begun_at, self.last = event.what, now, event.done, now
-            elif now - self.last >= self.every:
+                self.what, self.started, self.begun_at = event.what, now, event.done
+            if now - self.last >= self.every:
                 self.last = now
                 rate = (event.done - self.begun_at) / max(now - self.started, 1e-9)
-                left = human_seconds((event.total - event.done) / rate) if rate > 0 else "?"
+                left = f"{human_seconds((event.total - event.done) / rate)} left" if rate > 0 else ""
                 values = format_values(event.values) if isinstance(event, Progress) else ""
-                parts = [f"{event.what} {event.done}/{event.total}", f"{rate:.1f}/s", f"{left} left", values]
+                parts = [f"{event.what} {event.done}/{event.total}", left and f"{rate:.1f}/s", left, values]
                 self._print(", ".join(filter(None, parts)))
 
     def _print(self, text: str) -> None:
@@ -109,17 +123,18 @@ class PlainLines:
 class Bar:
     """A rich progress bar with rate and time left, on a terminal."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, *, console: Console | None = None, clock: Clock = time.monotonic) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
-        self.prefix = prefix
-        self.console = Console(stderr=True)
+        self.prefix, self.clock = prefix, clock
+        self.console = console or Console(stderr=True)
         self.bar = RichProgress(
             TextColumn("[bold]{task.fields[prefix]}[/]"), TextColumn("{task.description}"), BarColumn(bar_width=24),
             TextColumn("{task.completed}/{task.total}"), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
             TextColumn("[dim]{task.fields[values]}"), console=self.console, transient=True,
+            get_time=clock,
         )  # fmt: skip
         self.task: Any = None
         self.what, self.started, self.begun_at, self.shown = "", 0.0, 0, 0.0
@@ -130,7 +145,7 @@ class Bar:
         if isinstance(event, Note):
             self.bar.console.print(f"{self.prefix}: {event.text}", highlight=False, markup=False)
         elif isinstance(event, Progress | Pause):
-            now = time.monotonic()
+            now = self.clock()
             if event.what != self.what:
                 if self.task is not None:
                     self.bar.remove_task(self.task)

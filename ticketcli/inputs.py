@@ -90,6 +90,18 @@ def misfit(role: str, ref: str, kind: str, mark: Reference, where: str) -> Usage
     return UsageError(what, where=where, hint=_INSTEAD.get(kind, f"name a {mark.kinds[0]} checkpoint"))
 
 
+def all_refs(step: RecipeStep, maker: Maker) -> dict[str, Ref]:
+    """What a step takes in, by role: what it names, and what its settings take without a name."""
+    refs = dict(step.refs)
+    if rewinds_to_initial(step):
+        encoder = refs["encoder"]
+        beside = encoder.path and encoder.path.with_name(f"{INITIAL}.safetensors")
+        refs["rewind"] = Ref(path=beside) if beside else Ref(encoder.step, INITIAL)
+    if compares_with_origin(step):
+        refs["dense"] = origin(refs["of"], maker)
+    return refs
+
+
 def rewinds_to_initial(step: RecipeStep) -> bool:
     """Whether it takes the first draw of its encoder's weights, too."""
     return getattr(step.config, "rewind", None) == "init" and "encoder" in step.refs
@@ -97,8 +109,8 @@ def rewinds_to_initial(step: RecipeStep) -> bool:
 
 def no_initial_values(where: str) -> InputMissing:
     """What is said where they were not kept."""
-    what, hint = "rewind: init needs the initial values, which were not kept", "pretrain with keep: [0ep]"
-    return InputMissing(what, where=where, hint=hint)
+    hint = "pretrain with keep: [0ep]; or draw some: pretrain that architecture for 0it, and rewind to that step"
+    return InputMissing("rewind: init needs the initial values, which were not kept", where=where, hint=hint)
 
 
 def compares_with_origin(step: RecipeStep) -> bool:

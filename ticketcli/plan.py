@@ -1,4 +1,4 @@
-"""Recipe x run -> what is fresh, partial, stale or missing, and why. Reads manifests only; loads nothing heavy."""
+"""Recipe x run -> what is fresh, partial, stale, missing or waiting, and why. Reads manifests; loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import Literal
 
 from ticketcli.canon import digest
-from ticketcli.errors import CorruptError, InputMissing, UsageError, did_you_mean, raise_all
-from ticketcli.inputs import (
-    INITIAL,
-    compares_with_origin,
-    fits,
-    misfit,
-    mistakes,
-    no_initial_values,
-    no_origin,
-    origin,
-    rewinds_to_initial,
-    taken,
+from ticketcli.errors import (
+    CorruptError,
+    InputMissing,
+    NothingToResume,
+    StaleError,
+    UsageError,
+    did_you_mean,
+    raise_all,
 )
+from ticketcli.inputs import all_refs, fits, misfit, mistakes, no_initial_values, no_origin, taken
 from ticketcli.recipe.config import Reference
 from ticketcli.recipe.recipe import Recipe, RecipeStep, Ref
 from ticketcli.stage import STAGES, StageSpec, Unit
@@ -100,6 +97,26 @@ class Step:
         if todo or not self.todo:
             return replace(self, done=done, todo=todo)
         return replace(self, done=done, todo=(), state="fresh", why="what is asked for is there and matches")
+
+    def anew(self) -> Step:
+        """The same step with all of it to do, whatever is there: what `--resume never` does."""
+        if self.state == "waiting":
+            return self
+        why = self.why if self.state == "missing" else "begins anew, the old is kept"
+        return replace(self, state="missing", why=why, done=(), todo=(*self.done, *self.todo))
+
+    def require_resumable(self, run: Run) -> None:
+        """Refuse what `--resume must` refuses: to begin anew.
+
+        Raises:
+            StaleError, NothingToResume: it would.
+        """
+        if self.state == "stale":
+            hint = "run with --resume auto to make it anew; the old is kept"
+            raise StaleError(f"'{self.name}' is stale: {self.why}", where=str(run.root), hint=hint)
+        if self.state == "missing":
+            hint = "run with --resume auto"
+            raise NothingToResume(f"nothing to resume for '{self.name}'", where=str(run.root), hint=hint)
 
 
 class _Waiting(Exception):
@@ -237,34 +254,29 @@ def _bind(step: RecipeStep, spec: StageSpec, run: Run, producers: Callable[[str]
         if role in step.refs:
             ref, own = step.refs[role], run.manifest(step.name)
             bound[role] = _bind_one(role, ref, mark, run, producers, spec.units(step.config), own)
-    if rewinds_to_initial(step):
-        bound["rewind"] = _bind_init(step.refs["encoder"], run, producers)
-    if compares_with_origin(step):
-        bound["dense"] = _bind_origin(step.refs["of"], run, producers)
+
+    def recorded(name: str) -> RecipeStep | None:
+        planned = producers(name)
+        return planned.recipe if planned is not None else recorded_step(run, name)
+
+    refs = all_refs(step, recorded)
+    if "rewind" in refs.keys() - step.refs.keys():
+        bound["rewind"] = _bind_init(refs["rewind"], run, producers)
+    if "dense" in refs.keys() - step.refs.keys():
+        bound["dense"] = _bind_origin(refs["dense"], step.refs["of"], run, producers)
     return bound
 
 
-def _bind_init(encoder: Ref, run: Run, producers: Callable[[str], Step | None]) -> Input:
-    if encoder.path is not None:
-        sibling = encoder.path.with_name("init.safetensors")
-        encoder = Ref(path=sibling)
-    else:
-        encoder = Ref(encoder.step, INITIAL)
+def _bind_init(init: Ref, run: Run, producers: Callable[[str], Step | None]) -> Input:
     try:
-        return _bind_one("rewind", encoder, Reference(("kept",)), run, producers, ())
+        return _bind_one("rewind", init, Reference(("kept",)), run, producers, ())
     except InputMissing as error:
         raise no_initial_values(error.where) from None
 
 
-def _bind_origin(of: Ref, run: Run, producers: Callable[[str], Step | None]) -> Input:
+def _bind_origin(origin: Ref, of: Ref, run: Run, producers: Callable[[str], Step | None]) -> Input:
     """The dense checkpoint that a network was made from."""
-
-    def maker(name: str) -> RecipeStep | None:
-        planned = producers(name)
-        return planned.recipe if planned is not None else recorded_step(run, name)
-
-    ref = origin(of, maker)
-    found = _bind_one("dense", ref, Reference(("dense", "ticket", "task")), run, producers, ())
+    found = _bind_one("dense", origin, Reference(("dense", "ticket", "task")), run, producers, ())
     if found.artifact.kind != "dense":
         raise no_origin(of, "evaluate.dense")
     return found

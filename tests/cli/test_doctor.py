@@ -5,6 +5,7 @@ import pytest
 from tests.cli.command_line import ticket
 from ticketcli.checks import software, storage
 from ticketcli.checks.check import Check
+from ticketcli.execution import estimate
 
 PROBE = {"torch": "2.9", "torchvision": "0.24", "operators": "work", "threads": 1, "devices": [], "warnings": []}
 
@@ -87,3 +88,18 @@ def test_changes_without_a_recipe_are_refused(tmp_path):
         result = ticket("doctor", *words, "--run", tmp_path)
         assert result.code == 2
         assert "ticket doctor --recipe RECIPE step.key=value" in result.err
+
+
+def test_an_unexpected_error_while_measuring_is_a_finding_beside_the_others(tiny_recipe, tmp_path, monkeypatch):
+    def breaks(steps, options):
+        raise KeyError("dense")
+
+    monkeypatch.setattr(estimate, "estimate", breaks)
+    result = ticket("doctor", "--run", tmp_path / "run", "--recipe", tiny_recipe, "--json")
+    assert result.code == 1
+    checks = {check["name"]: check for check in json.loads(result.out)["checks"]}
+    assert "unexpected KeyError: 'dense'" in checks["recipe"]["found"]
+    assert "-v" in checks["recipe"]["hint"]
+    assert checks["space"]["state"] == "ok"
+    assert "Traceback" not in result.err
+    assert "Traceback" in ticket("doctor", "--run", tmp_path / "run", "--recipe", tiny_recipe, "-v").err

@@ -12,7 +12,7 @@ from ticketcli.stopping import StopRequest
 from ticketcli.store.run_folder import Run
 
 SETTINGS = {
-    "device": "cpu", "resume": "never", "save_every": 60.0, "dry_run": False, "quiet": True, "sources": Sources(),
+    "device": "cpu", "resume": "never", "save_every": 60.0, "quiet": True, "sources": Sources(),
 }  # fmt: skip
 
 

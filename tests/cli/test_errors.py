@@ -73,6 +73,27 @@ def test_all_mistakes_of_a_recipe_are_shown_at_once(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+NAMES = ["../evil", "a/b", "", ".old", ".", "-x", "steps", "a b", "ours@seed=0", "n" * 201]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_is_not_called_what_a_recipe_could_not_call_it(tmp_path, name):
+    run = tmp_path / "in" / "run"
+    result = ticket("pretrain", "--data", "digits", f"--name={name}", "--run", run, "--dry-run")
+    assert result.code == 2, result
+    assert "cannot be a step's name" in result.err
+    assert "letters, digits, - and _" in result.err
+    recipe = write(tmp_path / "r.yaml", f"schema: 1\nsteps: {{{name!r}: {{stage: pretrain, data: digits}}}}")
+    refused = ticket("validate", recipe)
+    assert refused.code == 2
+    assert "cannot be a step's name" in refused.out + refused.err
+
+
+@pytest.mark.parametrize("name", ["a", "0", "my_dense-2", "n" * 200])
+def test_a_good_name_is_taken(tmp_path, name):
+    assert ticket("pretrain", "--data", "digits", "--name", name, "--run", tmp_path, "--dry-run").code == 0
+
+
 def test_an_unknown_command_is_refused(tmp_path):
     assert ticket("prnue").code == 2
 
@@ -196,16 +217,6 @@ def test_a_run_that_diverges_ends_with_code_9_and_keeps_what_was_good(copy):
     result = prune(copy, "--lr", "1e30", "--rounds", "2", "--finetune", "20it")
     assert result.code == 9, result
     assert "lower lr" in result.err
-
-
-def test_verbose_shows_the_traceback(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "ticketcli", "prune", "-vv", "--run", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" in done.stderr
 
 
 def test_shipped_recipes_are_not_overwritten_when_copied(tmp_path):

@@ -79,6 +79,13 @@ def test_each_network_has_its_own_top_1_unless_a_class_is_named(finished, tmp_pa
     assert {row["target"] for row in account(tmp_path / "two")["rows"]} == {"2"}
 
 
+def test_a_ticket_with_statistics_of_the_network_before_its_mask_is_looked_at_with_a_word(finished, tmp_path):
+    found = explain(finished, OURS, "ours@seed=0/3", "--count", "1", to=tmp_path / "looked")
+    assert found.code == 0, found
+    assert "ours@seed=0/3: BatchNorm's statistics are from before the mask" in found.err
+    assert f"{OURS}: BatchNorm" not in found.err
+
+
 def test_a_neuron_may_be_the_target(finished, tmp_path):
     for name, neuron in (("unit", "layer2.0.relu:3:1:2"), ("channel", "layer3.0.relu:0")):
         result = explain(finished, DENSE, "--count", "1", "--target", neuron, to=tmp_path / name)
@@ -91,6 +98,19 @@ def test_the_other_modes_write_the_same_kind_of_folder(finished, tmp_path, mode)
     result = explain(finished, DENSE, "--count", "1", "--mode", mode, "--guard", "none", to=tmp_path / "out")
     assert result.code == 0, result
     assert account(tmp_path / "out")["settings"]["mode"] == mode
+
+
+def test_fsp_fr_is_asked_for_as_its_authors_ran_it(finished, tmp_path):
+    flags = ("--mode", "fsp-fr", "--fsp-ratio", "1", "--ratio", "0.1", "--sweeps", "1", "--border", "--guard", "none",
+             "--middle", "layer3.0.relu#2")  # fmt: skip
+    result = explain(finished, DENSE, "--count", "1", *flags, to=tmp_path / "out")
+    assert result.code == 0, result
+    settings = account(tmp_path / "out")["settings"]
+    assert (settings["fsp_ratio"], settings["ratio"], settings["middle"]) == (1, 0.1, "layer3.0.relu#2")
+    other = explain(finished, DENSE, "--count", "1", *flags[:2], "--ratio", "0.1", *flags[6:], to=tmp_path / "other")
+    assert other.code == 0, other
+    assert not {"fsp_ratio"} & set(account(tmp_path / "other")["settings"])
+    assert account(tmp_path / "other")["rows"][0]["scores"] != account(tmp_path / "out")["rows"][0]["scores"]
 
 
 def test_on_images_with_outlined_objects_boxes_are_judged(finished, tmp_path):
@@ -163,6 +183,8 @@ def test_nothing_is_replaced_and_what_fails_leaves_nothing(finished, tmp_path, m
         ((DENSE, "--target", "nowhere.relu:0"), 2, "nowhere.relu"),
         ((DENSE, "--mode", "up"), 2, "--mode is 'up'"),
         ((DENSE, "--guard", "much"), 2, "--guard is 'much'"),
+        ((DENSE, "--fsp-ratio", "1"), 2, "--fsp-ratio says nothing to --mode fr"),
+        ((DENSE, "--mode", "fsp", "--middle", "relu"), 2, "--middle says nothing to --mode fsp"),
         ((DENSE, "--threshold", "1.5"), 2, "--threshold is 1.5"),
         ((DENSE, "--images", "images:photos", "--target", "gt"), 5, "no such folder"),
         ((DENSE, "--images", "scenes", "--target", "gt", "--count", "0"), 2, "count"),

@@ -17,6 +17,16 @@ def features(run, of, *flags):
     return result, run.manifest("seen").units["metrics"].metrics
 
 
+def test_a_ticket_with_statistics_of_the_network_before_its_mask_is_measured_with_a_word(copy):
+    said = "ours@seed=0/3: BatchNorm's statistics are from before the mask; --recalibrate-bn 1024 renews them"
+    assert said in features(copy, "ours@seed=0/3")[0].err
+    for own in (("ours@seed=0/3", "--recalibrate-bn", "60"), ("ours@seed=0/healed",), ("dense@seed=0",)):
+        assert "statistics are from before" not in features(copy, *own)[0].err
+    # re-estimated when it was rewound, or not
+    assert "statistics are from before" not in features(copy, "back_early@seed=0")[0].err
+    assert "statistics are from before" in features(copy, "back@seed=0")[0].err
+
+
 def test_a_ticket_is_compared_with_the_network_it_was_pruned_from(copy):
     result, found = features(copy, "ours@seed=0/3", "--recalibrate-bn", "60")
     assert found["features_of"] == {"dense": "dense@seed=0", "probe_images": 40}

@@ -1,11 +1,16 @@
 """What is kept, extended, remade and refused when a recipe or its files change."""
 
 import json
+import re
 import shutil
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tests.cli.command_line import digests, ticket
+from ticketcli.cli.app import COMMANDS
+from ticketcli.plan import State
 
 
 def state(run, recipe, *overrides):
@@ -188,3 +193,25 @@ def test_rounds_that_go_up_and_down_again_bind_the_healed_ticket_of_the_present_
     assert json.loads((run / "worth@seed=0/metrics.json").read_text())["sparsity"] > before
     assert ticket(*command).code == 0
     assert json.loads((run / "worth@seed=0/metrics.json").read_text())["sparsity"] == before
+
+
+@pytest.mark.parametrize("flags", [(), ("--check",), ("--json",)])
+def test_a_folder_without_any_step_is_no_run_that_is_fresh(tmp_path, flags):
+    result = ticket("status", "--run", tmp_path, *flags)
+    assert (result.code, result.out) == (5, "")
+    assert "nothing was made here" in result.err
+    assert "try: ticket run RECIPE" in result.err
+
+
+def test_finished_results_behind_a_stale_step_are_waiting_and_every_state_is_named(copy, tiny_recipe):
+    rows = json.loads(ticket("run", tiny_recipe, "dense.lr=0.01", "--run", copy.root, "--dry-run", "--json").out)[
+        "steps"
+    ]
+    states = {row["step"]: row["state"] for row in rows}
+    assert states["dense@seed=0"] == "stale"
+    assert states["ours@seed=0"] == "waiting"
+    assert copy.manifest("ours@seed=0").units
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    told = re.search(r"\nA step is (.*?)\n\n", readme, re.DOTALL)[1]
+    for text in (told, ticket("status", "--help").out.lower(), COMMANDS["status"][1]):
+        assert [word for word in get_args(State) if word not in text] == []

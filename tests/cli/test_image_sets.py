@@ -10,6 +10,9 @@ import pytest
 
 from tests.cli.command_line import digests, ticket
 from tests.data.files import folder, noise, save
+from ticketcli.cli import drive
+from ticketcli.data import sets
+from ticketcli.stopping import StopRequest
 from ticketcli.store.run_folder import Run
 
 QUICK = ("--batch", "8", "--epochs", "2ep", "--milestones", "")
@@ -205,3 +208,82 @@ def test_a_run_on_files_is_cut_and_continued_with_other_workers(root, tmp_path, 
     assert rest.code == 0, rest
     assert "resume" in rest.err
     assert digests(Run(tmp_path / "a")) == digests(Run(tmp_path / "b"))
+
+
+@pytest.fixture
+def growing(tmp_path):
+    """A folder of images, and a function that puts one more into it."""
+    folder(tmp_path / "data" / "pets", each=10)
+
+    def grow():
+        save(tmp_path / "data" / "pets" / "train" / "cat" / "later.png", noise(40, 40, 99))
+        sets._whole.cache_clear()  # another process would have none
+        sets._splits.cache_clear()
+
+    return tmp_path, grow
+
+
+def test_a_cut_training_does_not_go_on_with_other_images(growing, monkeypatch):
+    base, grow = growing
+    flags = ("--data-dir", base / "data", "--workers", "0")
+
+    class Impatient(StopRequest):
+        polls = 0
+
+        def stepped(self):
+            self.polls += 1
+
+        @property
+        def reason(self):
+            return "the test" if self.polls > 2 else ""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(drive, "StopRequest", Impatient)
+        assert pretrain(base / "run", "folder:pets", *flags).code == 75
+    states = digests_of(base / "run" / "pretrain" / "state")
+    assert states
+    grow()
+    refused = pretrain(base / "run", "folder:pets", *flags)
+    assert refused.code == 3, refused
+    assert "folder:pets has other files now than when 'pretrain' was begun" in refused.err
+    assert "--resume never" in refused.err
+    assert digests_of(base / "run" / "pretrain" / "state") == states
+    anew = pretrain(base / "run", "folder:pets", *flags, "--resume", "never")
+    assert anew.code == 0, anew
+
+
+def test_further_rounds_are_refused_with_other_images_and_other_steps_say_so(growing):
+    base, grow = growing
+    common = ("--data-dir", base / "data", "--workers", "0", "--run", base / "run")
+    assert pretrain(base / "run", "folder:pets", "--data-dir", base / "data", "--workers", "0").code == 0
+
+    def prune(name, rounds):
+        settings = (
+            "--encoder",
+            "pretrain",
+            "--lambda",
+            "0",
+            "--finetune",
+            "1it",
+            "--recalibrate-bn",
+            "0",
+            "--heal",
+            "0ep",
+        )
+        return ticket("prune", *settings, "--batch", "8", "--rounds", rounds, "--name", name, *common)
+
+    first = prune("ours", 1)
+    assert first.code == 0, first
+    assert "other files" not in first.err
+    grow()
+    refused = prune("ours", 2)
+    assert refused.code == 3, refused
+    assert "folder:pets has other files now than when 'ours' was begun" in refused.err
+    assert list(manifest(base / "run", "ours").units) == ["round-01"]
+    said = prune("plain", 1)
+    assert said.code == 0, said
+    assert "plain: folder:pets has other files now than when 'pretrain' was made of it" in said.err
+
+
+def digests_of(place):
+    return {path.name: path.read_bytes() for path in sorted(place.iterdir())}

@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 
 from tests.cli.command_line import ticket
 from ticketcli.models.architectures import build_encoder
+from ticketcli.store.manifest import write_manifest
 from ticketcli.store.run_folder import Run
 from ticketcli.tensors.files import copy_of, read_checkpoint
 
@@ -179,10 +180,34 @@ def test_an_unknown_name_is_told_what_is_close(tmp_path, source, words):
 
 def test_a_step_that_waits_for_a_file_says_so_in_a_dry_run_and_fails_in_a_real_one(tmp_path):
     arguments = ("import", tmp_path / "later.pth", "--arch", "resnet_small", "--run", tmp_path / "run")
-    assert "waits for the file" in ticket(*arguments, "--dry-run").err
+    assert "waits for the file" in ticket(*arguments, "--dry-run").out
     result = ticket(*arguments)
     assert result.code == 5
     assert "later.pth, which is not there" in result.err
+
+
+def test_a_file_is_looked_up_from_here_and_the_images_in_the_data_folder(tmp_path, weights, monkeypatch):
+    (tmp_path / "sets").mkdir()
+    weights.rename(tmp_path / "sets" / "theirs.pth")
+    monkeypatch.chdir(tmp_path)
+    arguments = ("import", "--arch", "resnet_small", "--data-dir", "sets", "--run", "run")
+    result = ticket(*arguments, "theirs.pth")
+    assert result.code == 5
+    assert "the file theirs.pth, which is not there" in result.err
+    assert (
+        "try: put it there, or name it as source: relative to here or absolute; --data-dir is for image sets"
+        in result.err
+    )
+    assert ticket(*arguments, "./sets/theirs.pth").code == 0
+
+
+def test_what_waits_for_another_step_says_what_to_do(copy):
+    changed = copy.manifest("dense@seed=0").model_copy(update={"units": {}})
+    write_manifest(copy.step_folder("dense@seed=0"), changed)
+    result = ticket("prune", "--encoder", "dense@seed=0", "--lambda", "0", "--name", "new", "--run", copy.root)
+    assert result.code == 5, result
+    assert "waits for dense@seed=0" in result.err
+    assert "try: make that first" in result.err
 
 
 def test_a_file_that_is_gone_after_its_import_stops_nothing(tmp_path, weights):

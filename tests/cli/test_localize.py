@@ -83,11 +83,11 @@ def test_its_pictures_are_sheets_that_the_page_shows_in_a_section_of_their_own(r
 
 def test_the_same_again_is_fresh_and_other_settings_are_not(run, beside):
     again = localize(run, OURS, "--beside", DENSE, "--pictures", "3", "--dry-run", name="beside")
-    assert again.err.startswith("beside: fresh")
+    assert again.out.startswith("beside: fresh")
     other = localize(
         run, OURS, "--beside", DENSE, "--pictures", "3", "--dry-run", "--localize.sweeps", "1", name="beside"
     )
-    assert other.err.startswith("beside: stale, localize.sweeps was 10, now 1")
+    assert other.out.startswith("beside: stale, localize.sweeps was 10, now 1")
 
 
 def test_a_network_beside_itself_is_not_compared(run):
@@ -141,6 +141,8 @@ def test_tables_can_have_its_measures(run, tmp_path):
         (DENSE, (), "{name: scenes, classes: 5-7}", "the network knows none of the set's classes"),
         (DENSE, (), "{name: scenes, names: {'9': nine}}", "the network has no class 'nine'"),
         (DENSE, (), "{name: scenes, methods: [cam]}", "should be 'fr', 'fsp'"),
+        (DENSE, (), "{name: scenes, methods: [fr], fsp_ratio: 1}", "fsp_ratio is for fsp-fr and fsp-fr-unguarded"),
+        (DENSE, (), "{name: scenes, methods: [fsp], middle: relu}", "middle is for fsp-fr and fsp-fr-unguarded"),
         (DENSE, (), "{name: scenes, methods: []}", "methods are listed twice, or there are none"),
         (DENSE, (), "{name: scenes, thresold: 1}", "did you mean 'threshold'?"),
         (DENSE, ("--beside", "target@arm=dense,seed=0"), SCENES, "knows other classes than dense@seed=0"),

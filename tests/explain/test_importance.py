@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.channels import nets
 from tests.explain.nets import Gradual, classes, filled, images, resnet
 from ticketcli.channels.graph import channel_graph
 from ticketcli.errors import UsageError
@@ -93,6 +94,42 @@ def test_a_channel_that_no_gate_reads_is_judged_where_it_is():
     total = net(x).gather(1, target.classes[:, None]).sum()
     (slope,) = torch.autograd.grad(total, kept[0])
     torch.testing.assert_close(added["norm"], (slope * kept[0]).clamp(min=0).sum((2, 3)).detach())
+
+
+def faded(layer, shares):
+    """A GUNN layer whose state's channels are multiplied by shares [N, C, h, w], whoever writes them."""
+
+    def forward(state):
+        share = shares.expand(len(state), -1, *state.shape[2:]).split(layer.segments, 1)
+        pieces = [one * piece for one, piece in zip(share, state.split(layer.segments, 1), strict=True)]
+        for place, unit in enumerate(layer.units):
+            pieces[place] = pieces[place] + share[place] * unit(torch.cat(pieces, 1))
+        return torch.cat(pieces, 1)
+
+    return forward
+
+
+@pytest.mark.parametrize("kind", ["gunn", "gunn-imagenet"])
+def test_a_channel_that_several_write_is_worth_what_the_score_loses_as_all_of_them_fade(kind):
+    """A GUNN's state: the transition's part, the unit's and the projection's; by autograd of the plain network."""
+    net, x, target = nets.net(kind), images(3, 16), classes(3)
+    groups = [one for one in channel_graph(net).groups if one.segment is not None]
+    names = [one.norm for one in groups]
+    added = contributions(GatedNetwork(net), x, target, {}, names, names)
+    assert len(groups) == sum(len(net.get_submodule(name).segments) for name in net.tap_names)
+    for name in net.tap_names:
+        layer, sizes = net.get_submodule(name), []
+        layer.register_forward_hook(lambda _part, given, _out, sizes=sizes: sizes.append(given[0].shape))
+        net(x)
+        shares = torch.ones(sizes[0], dtype=torch.float64, requires_grad=True)
+        layer.forward = faded(layer, shares)
+        (slope,) = torch.autograd.grad(net(x).gather(1, target.classes[:, None]).sum(), shares)
+        del layer.forward
+        expected = slope.clamp(min=0).sum((2, 3)).split(layer.segments, 1)
+        for group in groups:
+            if group.segment.layer == name:
+                assert float(expected[group.segment.place].max()) > 0
+                torch.testing.assert_close(added[group.norm], expected[group.segment.place], rtol=1e-9, atol=1e-12)
 
 
 def test_a_dead_channel_adds_exactly_nothing():

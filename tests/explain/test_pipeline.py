@@ -10,6 +10,7 @@ from ticketcli.explain.pipeline import Selection, separate_maps
 from ticketcli.explain.score import score_of
 from ticketcli.explain.search import GatedNetwork
 from ticketcli.explain.sweeps import Pass, Rules, sweep_until_still
+from ticketcli.explain.thresholds import opened
 from ticketcli.models.architectures import build_encoder
 
 
@@ -91,6 +92,38 @@ def test_selected_are_neurons_whose_gradient_is_a_share_of_the_mean_of_the_posit
         fewer += int(chosen.sum()) < len(positive)
     assert torch.equal(selection.score.chosen, selection.strengths > 0)
     assert (fewer > 0) == (ratio > 0)
+
+
+def test_what_the_authors_did_can_be_asked_for():
+    """Specification 1.4 and 1.5: FSP's stages at ratio 1, the selection and one sweep of FR at 0.1, unguarded."""
+    network, x = GatedNetwork(resnet(2)), images(6, 16)
+    traced, found = network.traced, {}
+    score = score_of(traced, classes(6), 6)
+    stages = Selection(traced, x, score, Rules(ratio=1.0, guard="none"))  # FSP alone is looked at
+
+    def look(name, gradient, is_open, positive):
+        found[name] = gradient * is_open * positive
+        return gradient * is_open
+
+    Pass(traced, x, score, stages.gates).back(look)
+    slopes = found[stages.middle.gate.name]
+    chosen = Selection(traced, x, score, Rules(ratio=0.1, guard="none"), fsp_ratio=1.0)
+    assert torch.equal(chosen.strengths, slopes * opened(slopes, 0.1))
+    assert not torch.equal(chosen.strengths, stages.strengths)
+    below = sweep_until_still(traced, x, chosen.score, Rules("fr", max_sweeps=1, ratio=0.1)).gates
+    asked = network.search(
+        x, classes(6), mode="fsp-fr", max_sweeps=1, ratio=0.1, fsp_ratio=1.0, guard="none"
+    )  # fmt: skip
+    for name, gates in asked.gates.items():
+        assert torch.equal(gates, below.get(name, stages.gates[name])), name
+    alike = network.search(x, classes(6), mode="fsp-fr", max_sweeps=1, ratio=0.1, guard="none")
+    assert any(not torch.equal(gates, alike.gates[name]) for name, gates in asked.gates.items())
+
+
+@pytest.mark.parametrize("ratio", [-1.0, float("inf")])
+def test_a_ratio_of_fsp_that_makes_no_sense_is_refused(ratio):
+    with pytest.raises(UsageError, match=f"ratio 0 and {ratio:g} make no sense"):
+        GatedNetwork(resnet(0)).search(images(1, 16), classes(1), mode="fsp-fr", fsp_ratio=ratio)
 
 
 def test_separate_maps_are_the_largest_energy_of_each_neuron_alone_whatever_the_batch():

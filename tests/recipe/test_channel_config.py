@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import pytest
 
+from ticketcli.channels.knockoffs.generator import GanSettings
 from ticketcli.errors import UsageErrors
 from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.stage import PRUNE
@@ -46,7 +47,8 @@ SCOP = {"granularity": "channel", "criterion": "scop", "channel_fraction": 0.3}
         ({**CHANNEL, "calibrate": 3}, "calibrate is nothing to criterion l1"),
         ({**SCOP, "knockoff_at": "bn1"}, "knockoff permute makes controls of images"),
         ({**SCOP, "knockoff": "gaussian", "knockoff_steps": 3}, "knockoff gaussian is not trained"),
-        ({**SCOP, "knockoff": "noise"}, "'permute', 'gaussian', 'gan' or 'deep'"),
+        ({**SCOP, "knockoff": "gan-released", "knockoff_at": "bn1"}, "knockoff gan-released makes controls of images"),
+        ({**SCOP, "knockoff": "noise"}, "'permute', 'gaussian', 'gan', 'gan-released' or 'deep'"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, words):
@@ -71,6 +73,16 @@ def test_what_a_manifest_records_is_read_as_the_same(settings):
 
 def test_weights_are_what_they_were():
     assert config(granularity="weight").identity() == {}
+
+
+def test_controls_that_a_network_makes_have_a_length_of_training():
+    kinds = {name: config(**SCOP, knockoff=name) for name in ("permute", "gaussian", "gan", "gan-released", "deep")}
+    assert [name for name, found in kinds.items() if found.trains_knockoffs] == ["gan", "gan-released", "deep"]
+    assert not config(**CHANNEL).trains_knockoffs
+    told = config(**SCOP, knockoff="gan-released", knockoff_steps=100_000).identity()
+    assert (told["knockoff"], told["knockoff_steps"]) == ("gan-released", 100_000)
+    assert "by default 4000 times" in PruneConfig.model_fields["knockoff_steps"].description
+    assert GanSettings().judge_steps * 4000 == config().knockoff_steps
 
 
 def test_shares_are_of_all_channels_and_exact():

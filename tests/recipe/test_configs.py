@@ -3,6 +3,7 @@ import pytest
 from ticketcli.canon import digest
 from ticketcli.errors import UsageErrors
 from ticketcli.recipe.configs import Data
+from ticketcli.recipe.evaluate_config import EvaluateConfig, Localize
 from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.recipe.tables import TableConfig
 from ticketcli.recipe.transfer_config import TransferConfig
@@ -58,6 +59,17 @@ def test_defaults_are_the_papers():
 
 def test_writing_out_a_default_changes_no_digest():
     assert PruneConfig.parse({"rounds": 11, "lambda": 10}, where="p").identity() == PruneConfig().identity() == {}
+
+
+def test_what_is_measured_where_objects_are_sought_is_what_it_was_unless_something_is_set():
+    """Digests of evaluations that are made already: their settings are left out where they are the defaults."""
+    usual = Localize.parse({"name": "scenes"}, where="l")
+    nine = ("fr", "fsp", "fsp-unguarded", "fsp-fr", "gradient", "guided", "gradcam", "centre", "whole")
+    assert usual.methods == nine
+    assert EvaluateConfig.parse({"localize": "scenes"}, where="e").identity() == {"localize": {"name": "scenes"}}
+    for settings in ({"fsp_ratio": 1.0}, {"middle": "layer1.0.relu#2"}, {"methods": ["fsp-fr-unguarded"]}):
+        told = EvaluateConfig.parse({"localize": {"name": "scenes", **settings}}, where="e").identity()
+        assert told == {"localize": {"name": "scenes", **settings}}
 
 
 def test_a_setting_is_changed_where_it_is_not_its_default_however_that_is_made():

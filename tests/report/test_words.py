@@ -57,6 +57,39 @@ def test_a_table_reads_like_this():
     assert text.split("\nFiles:")[0] == WANTED
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("", None),
+        ("task: semantic, data: scenes", None),
+        (
+            "task: segmentation, data: scenes",
+            "Frozen of the backbone: stem, first stage and all BatchNorm, with statistics of 1,024 source images under the mask.",
+        ),
+        (
+            "task: semantic, data: scenes, freeze: stem, batchnorm: train, recalibrate_bn: 0",
+            "Frozen of the backbone: the stem, with statistics as they were.",
+        ),
+        (
+            "freeze_backbone: true",
+            "Frozen of the backbone: all of it, with statistics of 1,024 source images under the mask.",
+        ),
+    ],
+)
+def test_what_transfers_left_as_it_was_is_told(settings, words):
+    recipe = TWO.replace("lr: $arm", f"lr: $arm, {settings}" if settings else "lr: $arm")
+    recipe = recipe.replace("ticket: dense, data: digits,", "ticket: dense,") if "data:" in settings else recipe
+    told = [line for line in text_of(UNITS, recipe, columns=300).splitlines() if line.startswith("Frozen")]
+    assert told == ([words] if words else [])
+
+
+def test_where_transfers_differ_in_what_they_left_both_are_told():
+    recipe = TWO.replace("{a: 0.1, b: 0.2}}, lr: $arm", "{a: none, b: first}}, freeze: $arm, image_size: 32")
+    told = [line for line in text_of(UNITS, recipe, columns=300).splitlines() if line.startswith("Frozen")]
+    first = "stem and first stage, with statistics of 1,024 source images under the mask"
+    assert told == [f"Frozen of the backbone, not the same everywhere: nothing; {first}."]
+
+
 @pytest.mark.parametrize("columns", [80, 100, 120])
 def test_it_fits_the_terminal(columns):
     table = text_of(UNITS, columns=columns).split("Paired difference")[0]

@@ -6,18 +6,21 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.drained import drained
 from tests.stages.small_job import encoder_input, prune_job, run_prune, run_transfer
 from ticketcli.channels.graph import channel_graph
 from ticketcli.channels.masks import channels_of, expanded
 from ticketcli.errors import TicketError, UsageError, UsageErrors
 from ticketcli.events import Note, Progress
 from ticketcli.models.architectures import build_encoder, prunable
+from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.stages import controlling, knockoffs
 from ticketcli.stages.choosing_channels import choose_channels
 from ticketcli.stages.controlling import STATE
 from ticketcli.stages.prune import prune
 from ticketcli.stages.pruned_network import PrunedNetwork
 from ticketcli.tensors.files import copy_of, read_state, write_state
+from ticketcli.tensors.seeds import generator
 from ticketcli.training.yields import Loaded, Produced, Snapshot
 
 CHANNELS = {"granularity": "channel", "criterion": "l1", "loss": "cls", "heal": "0ep"}
@@ -233,6 +236,7 @@ def test_selection_moves_no_weight_and_no_statistic():
         {"knockoff": "gaussian", "knockoff_at": "bn1"},
         {"knockoff": "deep", "knockoff_at": "bn1", "knockoff_steps": 2},
         {"knockoff": "gan", "knockoff_steps": 2},
+        {"knockoff": "gan-released", "knockoff_steps": 2},
         {"lemma2_noise": True},
     ],
 )
@@ -249,6 +253,18 @@ def test_every_kind_of_control_says_how_good_it_is_and_how_many_betas_are_at_an_
     if control["kind"] == "gaussian":
         assert control["mean_gap"] < 0.02
         assert 0 < control["share"] <= 1
+
+
+@pytest.mark.parametrize(("kind", "sees_images"), [("gan", True), ("gan-released", False)])
+def test_the_released_generator_of_scop_sees_no_image(kind, sees_images):
+    config = PruneConfig.parse({**SCOP, "knockoff": kind}, where="prune")
+    x = torch.randn(4, 3, 32, 32, generator=generator(0, "test images"))
+    made_of = knockoffs.Controlled(torch.nn.Identity(), "")
+    source, learner, _ = drained(knockoffs.make_source(config, made_of, [(x, torch.zeros(4))], 0))
+    assert source is learner, "it has yet to be trained"
+    controls = [source(one, generator(0, "test draw")) for one in (x, 100 * x)]
+    assert torch.equal(*controls) != sees_images
+    assert (float(controls[1].abs().max()) <= 1) != sees_images, "a tanh at its end"
 
 
 def test_channels_are_ranked_by_their_betas(monkeypatch):

@@ -120,6 +120,31 @@ def test_a_network_that_gates_do_not_allow_is_refused_before_anything_is_trained
     PrunedNetwork(prune_job(**{**FEEDBACK, "criterion": "l1", "calibrate": 1024}))
 
 
+def living_on_its_transition(model):
+    """To channel 0 of each segment its unit and its projection add nothing, and the transition much."""
+    for group in channel_graph(model).groups:
+        if group.segment is not None:
+            for rows in group.producers:
+                is_transition = not rows.conv.startswith(group.segment.layer)
+                model.get_parameter(f"{rows.norm}.weight").data[rows.first] = 3.0 if is_transition else 0.0
+    return model
+
+
+def test_a_channel_of_a_gunn_that_lives_on_its_transition_is_not_judged_by_its_unit_alone():
+    source = encoder_input()
+    model = living_on_its_transition(build_encoder("gunn:cifar-8-8/2-12/3-16", n_classes=3, seed=0))
+    about = {**source.about, "arch": "gunn:cifar-8-8/2-12/3-16", **model.facts}
+    encoder = dataclasses.replace(source, about=about, values=copy_of(model))
+    network = PrunedNetwork(prune_job(**{**FEEDBACK, "finetune": "0ep"}, inputs={"encoder": encoder}))
+    segments = [group for group in network.graph.groups if group.segment is not None]
+    assert [group.channels for group in segments] == [4] * 5
+    produced = produced_by(finetune="0ep", inputs={"encoder": encoder})
+    left = channels_of(network.graph, produced.outputs[0].mask)
+    assert [int(left[group.conv].sum()) for group in segments] == [3] * 5
+    assert sum(bool(left[group.conv][0]) for group in segments) >= 4  # by the units alone it would be none
+    assert {produced.metrics["feedback"]["dead"][group.conv] for group in segments} == {0}
+
+
 def test_labels_are_not_needed():
     """The target is what the network says first: also of images of other classes, with the reconstruction loss."""
     source = encoder_input(n_classes=5)

@@ -3,6 +3,7 @@ import torch
 
 from tests.drained import drained
 from tests.stages.coloured import colour_network, coloured, wanted
+from ticketcli.errors import UsageError
 from ticketcli.recipe.evaluate_config import EvaluateConfig
 from ticketcli.stage import EVALUATE
 from ticketcli.stages.evaluate_localization import localization_metrics, measure_localization
@@ -86,6 +87,32 @@ def test_gates_are_told_by_layer_and_compared_with_the_other_networks(images):
     assert set(one["shared"].values()) == {1.0}
     assert one["score_after"] >= one["score_before"]
     assert "open" not in found["localization"]["gradient"]
+
+
+def test_settings_of_fsp_fr_reach_its_search(images):
+    as_published = {"methods": ["fsp-fr-unguarded"], "sweeps": 1, "ratio": 0.1, "border": True}
+    _, found = measured(images, colour_network(), **as_published, fsp_ratio=1.0)
+    assert found["localization_of"]["data"]["fsp_ratio"] == 1
+    _, other = measured(images, colour_network(), **as_published, fsp_ratio=50.0)  # nothing stays open
+    scores = [one["localization"]["fsp-fr-unguarded"]["score_after"] for one in (found, other)]
+    assert scores[0] != scores[1]
+    with pytest.raises(UsageError, match="no ReLU 'layer9'"):
+        measured(images, colour_network(), **as_published, middle="layer9")
+
+
+def test_the_gates_of_the_network_beside_are_told_as_its_own_evaluation_tells_them(images):
+    other = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), torch.nn.ReLU(), colour_network()).eval()
+    methods = ["fr", "fsp", "gradient"]
+    _, found = measured(images, colour_network(), other, methods=methods)
+    _, alone = measured(images, other, methods=methods)
+    _, first = measured(images, colour_network(), methods=methods)
+    told = ("score_before", "score_after", "sweeps", "converged", "open")
+    for method in ("fr", "fsp"):
+        one, other_alone = found["localization"][method], alone["localization"][method]
+        assert [one["beside"][name] for name in told] == [other_alone[name] for name in told]
+        assert {name: one[name] for name in one if name not in ("beside", "less")} == first["localization"][method]
+    assert found["localization"]["fr"]["beside"]["open"].keys() == {"1", "2.1"}
+    assert not set(told) & found["localization"]["gradient"]["beside"].keys()
 
 
 def test_networks_of_other_layers_are_compared_without_their_gates(images):

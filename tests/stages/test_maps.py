@@ -2,7 +2,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.explain.nets import images, resnet
 from ticketcli.explain.boxes import box_of
+from ticketcli.explain.maps import energy_map
+from ticketcli.explain.search import GatedNetwork
+from ticketcli.explain.targets import ClassTarget
 from ticketcli.stages.maps import Looker, Searching
 
 ONCE_AND_AGAIN = Searching(sweeps=10, ratio=0.0, border=False)
@@ -24,6 +28,17 @@ def test_fsp_is_guarded_and_fsp_unguarded_is_as_published():
     assert found["fsp"].scores[0, 0] == pytest.approx(4.5)
     assert found["fsp"].scores[0, -1] >= 4.5 - 1e-5
     assert found["fsp-unguarded"].scores[0, -1] == pytest.approx(0)
+
+
+def test_fsp_fr_is_searched_for_with_all_that_is_set():
+    net, x, labels = resnet(2), images(3, 16), torch.arange(3)
+    set_ = {"ratio": 0.1, "border": True, "fsp_ratio": 1.0, "middle": "layer1.0.relu#2"}
+    looked = Looker(net, ("fsp-fr", "fsp-fr-unguarded"), Searching(sweeps=1, **set_)).look(x, labels)
+    for method, guard in (("fsp-fr", "backtrack"), ("fsp-fr-unguarded", "none")):
+        found = GatedNetwork(net).search(x, ClassTarget(labels), mode="fsp-fr", max_sweeps=1, guard=guard, **set_)
+        assert torch.equal(looked.feedback[method].scores, found.scores)
+        assert torch.equal(looked.maps[method], energy_map(found.input_gradient).float())
+    assert not torch.equal(*looked.maps.values())
 
 
 def test_maps_that_see_no_image_are_a_box_in_the_centre_of_any_size_and_the_whole_image():

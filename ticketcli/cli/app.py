@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ticketcli import __version__
 from ticketcli.cli.completion import is_completing, run_for_shell
-from ticketcli.cli.endings import describe, is_traceback_wanted
+from ticketcli.cli.endings import describe
 from ticketcli.launch.member import this_member
 
 PIPELINE, RUNS, FILES = "The pipeline, in order", "Runs", "Files and recipes"
@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "transfer": ("stage_command", "Train a ticket on a target task, its mask enforced.", PIPELINE),
     "evaluate": ("stage_command", "Measure accuracy, reconstruction, sparsity and size.", PIPELINE),
     "run": ("run", "Run a recipe: skip what is fresh, resume what was cut, make the rest.", RUNS),
-    "status": ("status", "Show which steps are fresh, partial, stale or missing, and why.", RUNS),
+    "status": ("status", "Show which steps are fresh, partial, stale, missing or waiting, and why.", RUNS),
     "report": ("report", "Print the results tables of runs, or make a page of them.", RUNS),
     "slurm": ("slurm", "Write the job scripts of a recipe for a SLURM cluster, and submit them.", RUNS),
     "inspect": ("inspect", "Show what a checkpoint, a mask or a step holds.", FILES),
@@ -115,8 +115,6 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if is_traceback_wanted():
-            raise
         code, text = describe(error)
         print(text, file=sys.stderr)
         sys.exit(code)

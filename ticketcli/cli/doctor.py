@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,8 +17,9 @@ from ticketcli.checks import cluster, software, storage
 from ticketcli.checks.check import Check
 from ticketcli.cli import process
 from ticketcli.cli.completion import recipes
+from ticketcli.cli.endings import as_told, is_traceback_wanted
 from ticketcli.data.sources import Sources
-from ticketcli.errors import TicketError, UsageError
+from ticketcli.errors import UsageError
 from ticketcli.store.run_folder import Run
 from ticketcli.units import human_seconds
 
@@ -103,7 +105,10 @@ def _measure(
         from ticketcli.execution.orders import Options
 
         found = estimate(steps, Options(device=device, quiet=True, sources=sources))
-    except TicketError as error:
+    except Exception as caught:  # whatever a recipe runs into, the other findings are worth having
+        if is_traceback_wanted():
+            traceback.print_exc()
+        error = as_told(caught)
         what = "; ".join(str(error).splitlines()[:1])
         words = shlex.join([recipe, *overrides, *(word for key in drops for word in ("--drop", key))])
         return (

@@ -9,7 +9,7 @@ from ticketcli.board import mirror_finished, require_tensorboard
 from ticketcli.cli import process
 from ticketcli.cli.membership import hand_over
 from ticketcli.data.sources import Sources
-from ticketcli.errors import InputMissing, Stopped, UsageError
+from ticketcli.errors import InputMissing, Stopped
 from ticketcli.launch.torchrun import Several
 from ticketcli.plan import Step
 from ticketcli.stopping import StopRequest
@@ -26,7 +26,6 @@ def drive(
     device: str,
     resume: str,
     save_every: float,
-    dry_run: bool,
     quiet: bool,
     sources: Sources,
     tensorboard: bool = False,
@@ -39,14 +38,11 @@ def drive(
     """Plan a step, and execute it unless it is fresh, in as many processes as are wanted.
 
     Raises:
-        UsageError: an unknown `--resume`, or TensorBoard is asked for and is not installed.
+        UsageError: TensorBoard is asked for and is not installed.
         InputMissing: an input has not been made, or put there.
         Stopped: a signal came, or `max_minutes` since `started` are nearly over; after the step's end too, unless it is
             the `last`.
     """
-    if resume not in ("auto", "must", "never"):
-        raise UsageError(f"--resume is '{resume}'", where="--resume", hint="auto, must or never")
-
     if tensorboard:
         require_tensorboard()
 
@@ -54,18 +50,16 @@ def drive(
         if not quiet:
             print(text, file=sys.stderr, flush=True)
 
-    step = plan()
-    if not dry_run and step.state != "waiting" and (step.state != "fresh" or resume == "never"):
+    step = plan().anew() if resume == "never" else plan()
+    if step.state not in ("waiting", "fresh"):
         hand_over(several, quiet=quiet)
     speak(f"{name}: {step.state}, {step.why}")
-    if dry_run:
-        return
-    if step.state == "fresh" and resume != "never":
+    if step.state == "fresh":
         if tensorboard:
             mirror_finished(run.step_folder(name), run.metrics_path(name))
         return
     if step.state == "waiting":
-        raise InputMissing(f"'{name}' {step.why}, which is not there", where=str(run.root))
+        raise InputMissing(f"'{name}' {step.why}, which is not there", where=str(run.root), hint=_way_out(step))
     process.share_the_machine()
     with StopRequest(max_minutes, started).listening() as stop:
         from ticketcli.execution.execute import execute  # torch is loaded here, and only here; that takes a second
@@ -82,3 +76,11 @@ def drive(
             raise
         if not last and (reason := stop.reason):
             raise Stopped(f"{reason}: {name} is finished", hint="the same command continues")
+
+
+def _way_out(step: Step) -> str:
+    """What to do about an input that is not there: a file from elsewhere, or what another step makes."""
+    files = [role for role, ref in step.recipe.refs.items() if ref.path is not None and not ref.path.is_file()]
+    if not files:
+        return "make that first; 'ticket status' says what it needs"
+    return f"put it there, or name it as {files[0]}: relative to here or absolute; --data-dir is for image sets alone"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,6 +74,25 @@ def explain(
         float,
         typer.Option("--ratio", min=0, metavar="X", help="A gate opens from X times the mean positive gradient on."),
     ] = 0.0,
+    fsp_ratio: Annotated[
+        float | None,
+        typer.Option(
+            "--fsp-ratio",
+            min=0,
+            metavar="X",
+            help="Of fsp-fr: that of FSP's stages, where it is another. Its authors: 1, with --ratio 0.1 --sweeps 1 "
+            "--border --guard none.",
+        ),
+    ] = None,
+    middle: Annotated[
+        str | None,
+        typer.Option(
+            "--middle",
+            metavar="LAYER",
+            help="Of fsp-fr: the ReLU where FSP hands over to FR, such as layer4.0.relu#3; by default the first of the "
+            "smallest maps.",
+        ),
+    ] = None,
     border: Annotated[bool, typer.Option("--border", help="Leave the border of each layer's maps out.")] = False,
     sweeps: Annotated[int, typer.Option("--sweeps", min=1, metavar="N", help="At most so many sweeps.")] = 10,
     threshold: Annotated[
@@ -102,6 +122,7 @@ def explain(
     networks see the same images. 'ticket evaluate --localize' measures how often the boxes are right.
     """
     _require_sense(mode, guard, threshold)
+    _require_handing_over(mode, {"--fsp-ratio": fsp_ratio, "--middle": middle})
     named = [find_artifact(one, Run(run)) for one in what]
     process.share_the_machine()
     from ticketcli.exports.explained import Search
@@ -119,7 +140,7 @@ def explain(
         for listener in told:
             listener.on(event)
 
-    search = Search(target, mode, guard, ratio, border, sweeps, threshold, batch)  # type: ignore[arg-type]
+    search = Search(target, mode, guard, ratio, border, sweeps, threshold, batch, fsp_ratio, middle)  # type: ignore[arg-type]
     asked = Asked(tuple(images or ()), count, side)
     order = Order(subjects, asked, search, to, Sources(data_dir, download, workers, tell), device, keeps_gates=gates)
     try:
@@ -142,3 +163,9 @@ def _require_sense(mode: str, guard: str, threshold: float) -> None:
             raise UsageError(f"{flag} is '{given}'", where=flag, hint=f"one of {', '.join(known)}")
     if not 0 < threshold <= 1:
         raise UsageError(f"--threshold is {threshold:g}", where="--threshold", hint="a share above 0, at most 1")
+
+
+def _require_handing_over(mode: str, given: Mapping[str, object]) -> None:
+    for flag, value in given.items():
+        if value is not None and mode != "fsp-fr":
+            raise UsageError(f"{flag} says nothing to --mode {mode}", where=flag, hint="--mode fsp-fr, or leave it out")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from ticketcli.cli.endings import describe, is_traceback_wanted
+from ticketcli.cli.endings import describe
 from ticketcli.errors import PeerLost, UsageError
 from ticketcli.launch.member import Member, begin, end, this_member
 from ticketcli.launch.torchrun import Several, run_in_several, threads_each
@@ -57,8 +56,6 @@ def take_part(member: Member, command: Callable[[], object]) -> NoReturn:
     except Exception as error:
         lost_peer = isinstance(error, PeerLost)
         code, text = describe(error)
-        if is_traceback_wanted():
-            text = f"{text}\n{traceback.format_exc()}"
     _say(member, code, "" if lost_peer and (member.folder or member.follows) else text)
     end(member, code, text, lost_peer=lost_peer)
     if not member.follows and member.world > 1 and (code == 0 or _have_met()):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ticketcli.cli.completion import words
+from ticketcli.errors import UsageError
 
 _PANEL = "Process"
 RunOption = Annotated[Path, typer.Option("--run", help="The run folder.", rich_help_panel=_PANEL)]
@@ -22,12 +25,22 @@ DeviceOption = Annotated[
         autocompletion=words("auto", "cpu", "cuda"),
     ),
 ]
+_RESUME = ("auto", "must", "never")
+
+
+def _check_resume(ctx: typer.Context, value: str) -> str:
+    if value not in _RESUME and not ctx.resilient_parsing:
+        raise UsageError(f"--resume is '{value}'", where="--resume", hint="auto, must or never")
+    return value
+
+
 ResumeOption = Annotated[
     str,
     typer.Option(
         "--resume",
         help="auto: continue, remake what is stale; must: refuse instead; never: begin anew.",
-        autocompletion=words("auto", "must", "never"),
+        autocompletion=words(*_RESUME),
+        callback=_check_resume,
         rich_help_panel=_PANEL,
     ),
 ]
@@ -56,7 +69,7 @@ DataDirOption = Annotated[
     typer.Option(
         "--data-dir",
         envvar="TICKET_DATA",
-        help="Where named image sets and relative paths lie.",
+        help="Where image sets lie: named ones, and those of a relative path. Other files are looked up from here.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -107,16 +120,17 @@ RendezvousOption = Annotated[
     str,
     typer.Option("--rendezvous", metavar="HOST:PORT", help="A free port of machine 0.", rich_help_panel=_PANEL),
 ]
+_VERBOSE = "verbose"
 VerboseOption = Annotated[
-    int,
-    typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.", rich_help_panel=_PANEL),
+    bool,
+    typer.Option("--verbose", "-v", help="Say where an error comes from: its traceback.", rich_help_panel=_PANEL),
 ]
 
 
 def lone_command(name: str, function: Callable[..., None], *, text: str | None = None) -> Any:
     """A click command made by typer from a function's signature, for the lazy group to hand out."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name, help=text)(function)
+    app.command(name, help=text)(_with_verbose(function))
     return typer.main.get_command(app)
 
 
@@ -125,8 +139,24 @@ def command_group(root: Callable[[], None], **commands: Callable[..., None]) -> 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
     app.callback()(root)
     for name, function in commands.items():
-        app.command(name)(function)
+        app.command(name)(_with_verbose(function))
     return typer.main.get_command(app)
+
+
+def _with_verbose(function: Callable[..., None]) -> Callable[..., None]:
+    """The same with -v, of which the function is told nothing: `endings.py` looks for it when it tells an error."""
+
+    @functools.wraps(function)
+    def command(**given: Any) -> None:
+        del given[_VERBOSE]
+        function(**given)
+
+    known = inspect.signature(function, eval_str=True)
+    verbose = inspect.Parameter(_VERBOSE, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=VerboseOption)
+    parameters = [*known.parameters.values(), verbose]
+    command.__signature__ = known.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
 
 
 def share_the_machine() -> None:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,7 +70,6 @@ def run_recipe(
     ] = False,
     as_json: process.JsonOption = False,
     quiet: process.QuietOption = False,
-    verbose: process.VerboseOption = 0,  # noqa: ARG001  (`endings.py` reads it)
 ) -> None:
     """Run a recipe: skip what is fresh, resume what was cut, make the rest. The same command continues."""
     started = began()
@@ -84,7 +83,7 @@ def run_recipe(
     plans = {name: plans[name].up_to(*outputs) if outputs else plans[name] for name, outputs in asked.items()}
     states = {name: step.state for name, step in plans.items()}
     if dry_run:
-        _tell_states(source, run, list(plans.values()), as_json)
+        _foretell(source, folder, list(plans.values()), resume, as_json)
         return
     if estimate:
         if only:
@@ -125,7 +124,6 @@ def run_recipe(
             device=device,
             resume=resume,
             save_every=save_every,
-            dry_run=False,
             quiet=quiet,
             sources=Sources(data_dir, download, workers),
             tensorboard=tensorboard,
@@ -144,6 +142,18 @@ def run_recipe(
 
     report = run_report(parsed, folder, given.command)
     print(json.dumps(report.as_json()) if as_json else report.as_text(folder.root))
+
+
+def _foretell(source: str, run: Run, steps: Sequence[Step], resume: str, as_json: bool) -> None:
+    """What the run would find of each step, and the refusal that it would end with."""
+    if resume == "never":
+        steps = [step.anew() for step in steps]
+    _tell_states(source, run.root, steps, as_json)
+    for step in steps if resume == "must" else ():
+        if step.state == "waiting" and not any(ref.step for ref in step.recipe.refs.values()):
+            return  # for a file, which nothing in the recipe makes
+        comes_to_nothing = step.state == "waiting" and run.manifest(step.name) is None
+        (replace(step, state="missing") if comes_to_nothing else step).require_resumable(run)
 
 
 def _tell_states(source: str, run: Path, steps: Sequence[Step], as_json: bool) -> None:

@@ -39,7 +39,7 @@ ProfileOption = Annotated[
 ForceOption = Annotated[bool, typer.Option("--force", help="Write over scripts that were edited.")]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Where named image sets lie, on the nodes.", rich_help_panel="Process"),
+    typer.Option("--data-dir", help="Where image sets lie, on the nodes.", rich_help_panel="Process"),
 ]
 
 

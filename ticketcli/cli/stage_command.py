@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
+from ticketcli.board import require_tensorboard
 from ticketcli.cli import process
 from ticketcli.cli.completion import outputs, words
 from ticketcli.cli.drive import drive
@@ -20,6 +21,7 @@ from ticketcli.launch.torchrun import Several
 from ticketcli.plan import Step, find_by_kind, make_step, plan_step, recorded_step
 from ticketcli.recipe.config import Flag
 from ticketcli.recipe.configs import flat_fields
+from ticketcli.recipe.recipe import check_step_name
 from ticketcli.recipe.strict_yaml import load_yaml
 from ticketcli.stage import STAGES, StageSpec
 from ticketcli.store.run_folder import Run
@@ -78,7 +80,6 @@ def _callback(spec: StageSpec) -> Callable[..., None]:
         ("dry_run", process.DryRunOption, False),
         ("as_json", process.JsonOption, False),
         ("quiet", process.QuietOption, False),
-        ("verbose", process.VerboseOption, 0),
     ):
         parameters.append(
             inspect.Parameter(python_name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
@@ -192,10 +193,12 @@ def _run(
     dry_run: bool,
     as_json: bool,
     quiet: bool,
-    verbose: int,  # noqa: ARG001  (`endings.py` reads it)
 ) -> None:
     started = began()
+    if tensorboard:
+        require_tensorboard()
     folder = Run(run)
+    check_step_name(name, "--name")
     recorded = recorded_step(folder, name)
     needed = spec.required(spec.config.parse(values, where=spec.name))  # told first: a setting that is wrong
     for role, mark in spec.config.references().items():
@@ -204,14 +207,20 @@ def _run(
         known = getattr(recorded.config, role) if recorded is not None and recorded.stage == spec.name else ""
         values[role] = known or find_by_kind(folder, mark.kinds, role=role, skip=name)
     step = make_step(name, spec, values)
+
+    def plan() -> Step:
+        return plan_step(step, folder, lambda other: _producer(folder, other))
+
+    if dry_run:
+        _foretell(plan(), folder, resume, as_json)
+        return
     drive(
-        step.name,
+        name,
         folder,
-        lambda: plan_step(step, folder, lambda other: _producer(folder, other)),
+        plan,
         device=device,
         resume=resume,
         save_every=save_every,
-        dry_run=dry_run,
         quiet=quiet,
         sources=Sources(data_dir, download, workers),
         tensorboard=tensorboard,
@@ -220,8 +229,6 @@ def _run(
         started=started,
         several=Several(nproc),
     )
-    if dry_run:
-        return
     manifest = folder.manifest(name)
     assert manifest is not None
     units = {unit: record.metrics for unit, record in manifest.units.items()}
@@ -231,6 +238,16 @@ def _run(
         from ticketcli.report.units import units_table
 
         print(units_table(manifest))
+
+
+def _foretell(step: Step, run: Run, resume: str, as_json: bool) -> None:
+    """What the command would find of the step, and the refusal that it would end with."""
+    if resume == "never":
+        step = step.anew()
+    found = {"step": step.name, "folder": str(run.step_folder(step.name)), "state": step.state, "why": step.why}
+    print(json.dumps(found) if as_json else f"{step.name}: {step.state}, {step.why}")
+    if resume == "must":
+        step.require_resumable(run)
 
 
 def _producer(run: Run, name: str) -> Step | None:

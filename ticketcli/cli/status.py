@@ -33,13 +33,20 @@ def status(
     check: Annotated[bool, typer.Option("--check", help="Exit with 3 unless every step is fresh.")] = False,
     as_json: process.JsonOption = False,
 ) -> None:
-    """Show which steps are fresh, partial, stale or missing, and why; and the SLURM jobs of each."""
+    """Show which steps are fresh, partial, stale, missing or waiting, and why; and the SLURM jobs of each.
+
+    Fresh: made, and as is asked for now. Partial: begun, and continues. Stale: made from something else, and is made
+    anew. Missing: not made. Waiting: an input is still to come; what is there of the step is judged then.
+    """
     folder = Run(run)
     if not run.is_dir() and not recipe:
         raise InputMissing(
             "no such run folder", where=str(run), hint="name one with --run, or make one with 'ticket run'"
         )
-    rows = _with_jobs(folder, run_rows(folder, recipe), as_json)
+    found = run_rows(folder, recipe)
+    if not found:
+        raise InputMissing("nothing was made here", where=str(run), hint="ticket run RECIPE, or name another --run")
+    rows = _with_jobs(folder, found, as_json)
     if as_json:
         print(json.dumps({"run": str(run), "steps": rows}))
     else:

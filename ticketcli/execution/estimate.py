@@ -22,10 +22,12 @@ from ticketcli.events import Pause, Progress
 from ticketcli.execution.exchange import load_input
 from ticketcli.execution.machine import peak_gpu_memory, peak_memory, pick_device, settled
 from ticketcli.execution.orders import Options
+from ticketcli.inputs import all_refs
 from ticketcli.plan import Step
 from ticketcli.recipe.computing import StageConfig
 from ticketcli.recipe.configs import ImportConfig, PretrainConfig, Training
 from ticketcli.recipe.prune_config import PruneConfig
+from ticketcli.recipe.recipe import RecipeStep
 from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.stages.evaluate_localization import LOOKING
 from ticketcli.stages.job import Job, data_of, runner_of, splits_of
@@ -116,21 +118,23 @@ class _Measurements:
         self.options, self.device = options, pick_device(options.device)
         self.cuts: dict[str, _Cut] = {}
         self.of_step: dict[str, str] = {}  # step -> its kind of work
+        self.steps: dict[str, RecipeStep] = {}  # that were measured, by name
 
     def cost(self, step: Step) -> Cost:
         """Run a step, cut short, unless its kind is known; what is fresh costs nothing."""
         config = step.recipe.config
-        sources = {role: self.of_step.get(ref.step, str(ref)) for role, ref in step.recipe.refs.items()}
+        refs = all_refs(step.recipe, self.steps.get)
+        sources = {role: self.of_step.get(ref.step, str(ref)) for role, ref in refs.items()}
         settings = {key: value for key, value in config.resolved().items() if key not in ("seed", *step.recipe.refs)}
         kind = canonical([step.spec.name, settings, sources])
-        self.of_step[step.name] = kind
+        self.of_step[step.name], self.steps[step.name] = kind, step.recipe
         if kind not in self.cuts:
             self.cuts[kind] = self._run(step)
         return Cost() if step.state == "fresh" else self._calculate(step, self.cuts[kind])
 
     def _job(self, step: Step, config: StageConfig, sample: int | None) -> Job[Any]:
         inputs = {}
-        for role, ref in step.recipe.refs.items():
+        for role, ref in all_refs(step.recipe, self.steps.get).items():
             if ref.path is not None:
                 foreign = FOREIGN in step.spec.config.references()[role].kinds
                 inputs[role] = load_input(str(ref), adopt(ref.path, foreign=foreign))
@@ -222,9 +226,8 @@ def _longer(config: StageConfig, n_train: int) -> float:
     if not isinstance(config, PruneConfig) or not config.takes_controls:
         return 1.0
     per_epoch, few = max(1, n_train // min(config.batch, n_train)), _WARM + _TIMED + 1
-    is_trained = config.knockoff in ("gan", "deep")
-    steps = config.selection.iterations(per_epoch) + is_trained * config.knockoff_steps
-    return steps / (few * (1 + is_trained))
+    steps = config.selection.iterations(per_epoch) + config.trains_knockoffs * config.knockoff_steps
+    return steps / (few * (1 + config.trains_knockoffs))
 
 
 def _lengths(step: Step) -> Iterator[Duration]:

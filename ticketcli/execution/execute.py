@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
@@ -13,8 +12,8 @@ from typing import Any
 from ticketcli import __version__
 from ticketcli.board import Board
 from ticketcli.canon import digest
-from ticketcli.errors import NothingToResume, PeerLost, StaleError, Stopped
-from ticketcli.events import JsonLines, Listener, Measured, Note, Pause, PlainLines, listeners
+from ticketcli.errors import PeerLost, Stopped
+from ticketcli.events import Event, JsonLines, Listener, Measured, Note, Opened, Pause, PlainLines, listeners
 from ticketcli.execution.exchange import write_output
 from ticketcli.execution.headline import headline
 from ticketcli.execution.machine import (
@@ -26,6 +25,7 @@ from ticketcli.execution.machine import (
     pick_device,
     settled,
 )
+from ticketcli.execution.opened import OpenedSets, opened_for
 from ticketcli.execution.orders import Options, Order, agreed, given
 from ticketcli.execution.saving import Captured, Saved, UnitStates
 from ticketcli.execution.writer import Writer
@@ -62,27 +62,15 @@ def execute(
         if held.broken:
             speak(f"{name}: the lock of another is broken ({held.broken})")
         step = plan()  # again, now that nobody else can change it
-        if step.state == "fresh" and options.resume != "never":
-            return step
-        _refuse(run, step, options)
-        ranks.join()
         if options.resume == "never":
-            step = replace(step, state="missing", done=(), todo=(*step.done, *step.todo))
+            step = step.anew()
+        if step.state == "fresh":
+            return step
+        if options.resume == "must":
+            step.require_resumable(run)
+        ranks.join()
         _Execution(run, step, options, stop, speak, held).go()
         return step
-
-
-def _refuse(run: Run, step: Step, options: Options) -> None:
-    if options.resume == "must" and step.state == "stale":
-        raise StaleError(
-            f"'{step.name}' is stale: {step.why}",
-            where=str(run.root),
-            hint="run with --resume auto to make it anew; the old is kept",
-        )
-    if options.resume == "must" and step.state == "missing":
-        raise NothingToResume(
-            f"nothing to resume for '{step.name}'", where=str(run.root), hint="run with --resume auto"
-        )
 
 
 class _Execution:
@@ -142,12 +130,27 @@ class _Execution:
         saved = None if anew else self._resume_state()
         self.is_saved = saved is not None
         lines = PlainLines(self.step.name)  # while images are fetched and decoded, and the stage itself cannot speak
+        self.opened = self._opened(saved)
+
+        def hear(event: Event) -> None:
+            if isinstance(event, Opened):
+                self.opened.hear(event)
+            elif not self.options.quiet:
+                lines.on(event)
+
         self._settle(saved)
         order = Order(self.step, self.folder, self.before, saved.state if saved else None, self.options, self.precision)
         with given(order):
-            events = order.begin(self.stop, lambda event: None if self.options.quiet else lines.on(event))
+            events = order.begin(self.stop, hear)
             with closing(events):  # whatever ends the step, the stage lets go of its workers
                 self._drive(events, anew, saved)
+
+    def _opened(self, saved: Saved | None) -> OpenedSets:
+        done = {unit.name: self.manifest.units[unit.name] for unit in self.step.done}
+        own = opened_for(self.manifest.model_copy(update={"units": done}))
+        steps = {bound.ref.partition("/")[0] for bound in self.step.inputs.values()}
+        inputs = [made for name in sorted(steps) if (made := self.run.manifest(name))]
+        return OpenedSets(self.step.name, {**own, **(saved.opened if saved else {})}, inputs, self._say)
 
     def _settle(self, saved: Saved | None) -> None:
         """On a precision, where the settings leave that to the machine: once for all units and all resumptions."""
@@ -249,7 +252,9 @@ class _Execution:
         if not due and not snapshot.last:
             return
         self.writer.finish()  # also before measuring, which may start processes
-        captured = Captured(snapshot.capture(), metrics.offset, metrics.sha256, moment_on(self.device))
+        captured = Captured(
+            snapshot.capture(), metrics.offset, metrics.sha256, moment_on(self.device), dict(self.opened.found)
+        )
         if not due:
             self.trained = captured
             return
@@ -319,6 +324,7 @@ class _Execution:
             seconds=round(self.spent + time.monotonic() - self.unit_started, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             environment=self._environment(speed),
+            opened=dict(self.opened.found),
         )
         self.manifest = self.manifest.model_copy(
             update={

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ticketcli.errors import CorruptError, DivergedError, UsageError
@@ -19,12 +19,13 @@ from ticketcli.training.yields import State
 
 @dataclass(frozen=True)
 class Captured:
-    """A state, and the length and digest of `metrics.jsonl` at that moment."""
+    """A state, the length and digest of `metrics.jsonl` at that moment, and the image sets opened by then."""
 
     state: State
     log_end: int
     log_sha256: str
     moment: Moment | None = None  # on a GPU, when its values are there
+    opened: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ class UnitStates:
             return None
         try:
             log = int(about["metrics_offset"]), str(about.get("metrics_sha256", ""))
-            found = Saved({**state, "iteration": int(state["iteration"])}, *log, seconds=float(about["seconds"]))
+            opened = dict(about.get("opened", {}))
+            seconds = float(about["seconds"])
+            found = Saved({**state, "iteration": int(state["iteration"])}, *log, opened=opened, seconds=seconds)
             n_processes = int(about.get("processes", 1))
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptError(f"it lacks what every state has: {error!r}", where=str(path)) from None
@@ -84,6 +87,7 @@ class UnitStates:
             "metrics_sha256": captured.log_sha256,
             "seconds": seconds,
             "processes": ranks.world(),
+            "opened": dict(captured.opened),
         }
         with beside(captured.moment), _said_of(self.unit, captured.state["iteration"]):
             self.generations.commit(

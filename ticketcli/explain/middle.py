@@ -56,7 +56,11 @@ def middle_of(network: Traced, wanted: fx.Node, gates: Mapping[str, Tensor], nam
     elif meeting:
         chosen = meeting[min(1, len(meeting) - 1)]
     else:
-        raise UsageError("no ReLU at which all ways to the target meet", where="middle", hint="name one, or mode fr")
+        raise UsageError(
+            "no ReLU at which all ways to the target meet",
+            where="middle",
+            hint="name one: --middle, or localize's middle; or mode fr",
+        )
     before = [one for one in meeting if order.index(one) < order.index(chosen)]
     first = order.index(before[-1] if before else chosen)
     return Middle(chosen, frozenset(one.name for one in order[first:]))

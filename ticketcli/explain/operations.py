@@ -51,10 +51,11 @@ _KEEP_SIGN: frozenset[Any] = frozenset({
     "flatten", "mean", "sum", "reshape", "view", "clone", "contiguous", "permute", "transpose", "add", "add_",
 })  # fmt: skip
 _KEEP_SIGN_MODULES = (nn.Identity, nn.Flatten, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, *_DROPOUTS)
+_ADDITIONS: frozenset[Any] = frozenset({operator.add, operator.iadd, torch.add, "add", "add_"})
 # map each channel of a map to the same channel of another
 _KEEP_CHANNELS: frozenset[Any] = frozenset({
     F.max_pool2d, torch.max_pool2d, F.avg_pool2d, F.batch_norm, F.dropout, F.dropout2d, F.interpolate, torch.clone,
-    operator.add, operator.iadd, torch.add, "add", "add_", "clone", "contiguous",
+    "clone", "contiguous", *_ADDITIONS,
 })  # fmt: skip
 _KEEP_CHANNELS_MODULES = (
     nn.BatchNorm2d, nn.Identity, nn.MaxPool2d, nn.AvgPool2d, nn.Upsample, nn.ZeroPad2d, *_DROPOUTS,
@@ -117,6 +118,11 @@ def keeps_channels(node: fx.Node, modules: Modules) -> bool:
     if node.op == "call_module":
         return isinstance(modules[str(node.target)], _KEEP_CHANNELS_MODULES)
     return node.target in _KEEP_CHANNELS
+
+
+def adds(node: fx.Node) -> bool:
+    """Whether it is the sum of two nodes."""
+    return node.op != "call_module" and node.target in _ADDITIONS and len(node.all_input_nodes) == 2
 
 
 def _is_relu(node: fx.Node, modules: Modules) -> bool:

@@ -27,6 +27,14 @@ class Selection:
     Stage 1 moves the gates from just before the middle to the score, stage 2, after a new forward, all of them; one
     sweep each. A neuron is selected where the gradient of the pruned network before its ReLU passes the threshold.
 
+    Args:
+        network: with its gates.
+        images: [N, 3, H, W].
+        target: of each image.
+        rules: of FR's sweeps; their threshold selects the neurons, too.
+        middle: the gate in the middle; see `middle_of`, which chooses it where none is named.
+        fsp_ratio: the threshold of FSP's stages, where it is another.
+
     Attributes:
         middle: where.
         gates: FSP's.
@@ -35,8 +43,12 @@ class Selection:
         strengths: their gradients, of the middle's shape; 0 elsewhere.
     """
 
-    def __init__(self, network: Traced, images: Tensor, target: Score, rules: Rules, middle: str | None) -> None:
-        one_sweep = replace(rules, algorithm="fsp", max_sweeps=1)
+    def __init__(
+        self, network: Traced, images: Tensor, target: Score, rules: Rules, middle: str | None = None,
+        fsp_ratio: float | None = None,
+    ) -> None:  # fmt: skip
+        ratio = rules.ratio if fsp_ratio is None else fsp_ratio
+        one_sweep = replace(rules, algorithm="fsp", max_sweeps=1, ratio=ratio)
         first = target.only(torch.zeros(1, dtype=torch.int64))
         shapes = sweep_until_still(network, images[:1], first, one_sweep).gates
         self.middle: Middle = middle_of(network, target.node, shapes, middle)

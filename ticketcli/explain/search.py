@@ -75,6 +75,7 @@ class GatedNetwork:
     def search(
         self, images: Tensor, target: Target, *, mode: Mode, max_sweeps: int = 10, tolerance: float = 1e-6,
         ratio: float = 0.0, border: bool = False, guard: Guard = "backtrack", middle: str | None = None,
+        fsp_ratio: float | None = None,
     ) -> Feedback:  # fmt: skip
         """Find the gates that maximise the target of each image.
 
@@ -84,23 +85,26 @@ class GatedNetwork:
             mode: `fr`: top-down, a gate is open where its gradient is positive; with no ratio and no border no sweep
                 lowers the score. `fsp`: gates only close. `fsp-fr`: FSP for the target, then FR for the neurons in the
                 middle that FSP selects.
-            max_sweeps: at most so many.
+            max_sweeps: at most so many; of `fsp-fr` FR's, for FSP's two stages are one sweep each.
             tolerance: a score that moves no more stands still; relative to 1 + |score|.
-            ratio: gates open from so many times the mean of the layer's positive gradients, image by image; the
-                authors take 1 for FSP and 0.1 for FR.
+            ratio: gates open from so many times the mean of the layer's positive gradients, image by image; with mode
+                `fsp-fr` neurons are selected so, too. The authors of `fsp-fr` take 0.1 here and 1 for `fsp_ratio`, one
+                sweep of FR, the border left out and no guard.
             border: the outermost pixels of maps take no part.
             guard: of FSP. `backtrack`: where a sweep lowers an image's score, its layers close one by one, and those
                 that lower it stay as they were; `none`: as published.
             middle: `fsp-fr`: the gate in the middle, see `middle_of`, which chooses it by default.
+            fsp_ratio: `fsp-fr`: the ratio of FSP's stages, where it is another than FR's.
 
         Raises:
             UsageError: the target does not fit, or a setting makes no sense.
             DivergedError: a score is not a finite number.
         """
         rules = Rules("fsp" if mode == "fsp" else "fr", max_sweeps, tolerance, ratio, border, guard)
-        score = self._ready(images, target, rules)
+        score = self._ready(images, target, rules, fsp_ratio)
         if mode == "fsp-fr":
-            return self._fsp_then_fr(images, score, rules, middle)
+            selection = Selection(self.traced, images, score, rules, middle, fsp_ratio)
+            return self._fsp_then_fr(images, score, selection, rules)
         swept = sweep_until_still(self.traced, images, score, rules)
         share, gradient = self._concluded(swept.last)
         return Feedback(swept.scores, swept.gates, share, gradient, swept.still)
@@ -113,7 +117,8 @@ class GatedNetwork:
         """FSP, then FR for each neuron that it selects by itself: the largest of their energies, pixel by pixel.
 
         An image has at most `most` of them, those with the largest gradients, which is the authors' cap; `batch` are
-        searched for together, which bounds the memory. All else is as in `search`; the ratio is the authors'.
+        searched for together, which bounds the memory. All else is as in `search`; the ratio, of FSP's stages, of the
+        selection and of FR, is the authors'.
 
         Returns:
             [N, H, W] in 0..1.
@@ -153,15 +158,14 @@ class GatedNetwork:
             raise UsageError(f"the target goes through no gate '{missing[0]}'", where="names", hint=hint)
         return [found[name] for name in chosen]
 
-    def _ready(self, images: Tensor, target: Target, rules: Rules) -> Score:
-        _require_sense(images, rules)
+    def _ready(self, images: Tensor, target: Target, rules: Rules, fsp_ratio: float | None = None) -> Score:
+        _require_sense(images, rules, fsp_ratio)
         score = score_of(self.traced, target, len(images))
         self.require_same(images)
         return score
 
-    def _fsp_then_fr(self, images: Tensor, score: Score, rules: Rules, middle: str | None) -> Feedback:
+    def _fsp_then_fr(self, images: Tensor, score: Score, selection: Selection, rules: Rules) -> Feedback:
         """FR's gates below the middle, FSP's from there on."""
-        selection = Selection(self.traced, images, score, rules, middle)
         swept = sweep_until_still(self.traced, images, selection.score, rules)
         _, gradient = self._concluded(swept.last)
         gates = {**selection.gates, **swept.gates}
@@ -206,10 +210,12 @@ def open_of(is_open: Tensor, positive: Tensor) -> Tensor:
     return (is_open & positive).flatten(1).sum(dim=1) / active.clamp(min=1)
 
 
-def _require_sense(images: Tensor, rules: Rules) -> None:
+def _require_sense(images: Tensor, rules: Rules, fsp_ratio: float | None) -> None:
     if images.dim() != 4 or not images.is_floating_point() or not len(images):
         what = f"{tuple(images.shape)} of {images.dtype}"
         raise UsageError(f"images are floats [N, 3, H, W], these are {what}", where="images")
-    if rules.max_sweeps < 1 or not rules.tolerance >= 0 or not 0 <= rules.ratio < float("inf"):
-        what = f"{rules.max_sweeps} sweeps, tolerance {rules.tolerance:g} and ratio {rules.ratio:g} make no sense"
+    ratios = [rules.ratio, *([] if fsp_ratio is None else [fsp_ratio])]
+    if rules.max_sweeps < 1 or not rules.tolerance >= 0 or not all(0 <= ratio < float("inf") for ratio in ratios):
+        told = " and ".join(f"{ratio:g}" for ratio in ratios)
+        what = f"{rules.max_sweeps} sweeps, tolerance {rules.tolerance:g} and ratio {told} make no sense"
         raise UsageError(what, where="search", hint="one sweep at least; the others are 0 or more")

@@ -36,6 +36,7 @@ class Search:
         target: gt, top1, a class by name or number, or LAYER:CHANNEL[:ROW:COLUMN].
         threshold: the share of a map's maximum that makes its box and its region.
         batch: images in a forward pass.
+        fsp_ratio, middle: of mode fsp-fr, the ratio of FSP's stages and where they hand over; None as `search` has it.
     """
 
     target: str
@@ -46,6 +47,8 @@ class Search:
     sweeps: int = 10
     threshold: float = 0.15
     batch: int = 16
+    fsp_ratio: float | None = None
+    middle: str | None = None
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ def _batch(
     target = _target(network, [name for _, name in rows], taken)
     found = network.gated.search(
         images, target, mode=search.mode, max_sweeps=search.sweeps, ratio=search.ratio, border=search.border,
-        guard=search.guard,
+        guard=search.guard, middle=search.middle, fsp_ratio=search.fsp_ratio,
     )  # fmt: skip
     maps = energy_map(found.input_gradient).detach().float().cpu()
     names = network.class_names

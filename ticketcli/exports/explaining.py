@@ -9,6 +9,7 @@ from typing import Any
 
 from ticketcli.data.sources import Sources
 from ticketcli.errors import UsageError
+from ticketcli.events import Note
 from ticketcli.execution.machine import pick_device
 from ticketcli.exports.explained import (
     Network,
@@ -23,6 +24,7 @@ from ticketcli.exports.explained import (
 from ticketcli.exports.explained_files import require_new, write_folder
 from ticketcli.exports.explained_images import Asked, Item, items_of
 from ticketcli.exports.subject import Subject
+from ticketcli.stages.networks import has_borrowed_statistics
 
 SCHEMA = 1
 
@@ -49,6 +51,10 @@ def explain_all(order: Order) -> dict[str, Any]:
     """
     require_new(order.to)
     networks = load_networks(order.subjects, pick_device(order.device))
+    for network in networks:
+        if has_borrowed_statistics(network.source):
+            hint = "a healed one has its own, and so has one of 'ticket rewind --recalibrate-bn 1024'"
+            order.sources.tell(Note(f"{network.ref}: BatchNorm's statistics are from before the mask; {hint}"))
     require_alike(networks, order.asked.side)
     asked = order.asked
     if order.search.target == "gt":
@@ -91,6 +97,7 @@ def _account(
          "boxes": {name: boxes.tolist() for name, boxes in item.boxes.items()}}
         for item in items
     ]  # fmt: skip
-    settings = {name: value for name, value in asdict(order.search).items() if name != "batch"}
+    given = {name: value for name, value in asdict(order.search).items() if value is not None}
+    settings = {name: value for name, value in given.items() if name != "batch"}
     found = {"schema": SCHEMA, "settings": settings, "checkpoints": checkpoints, "images": images}
     return {**found, "rows": facts_of(rows)}

@@ -15,6 +15,7 @@ from ticketcli.recipe.criterion_config import CHANNELWISE, ONE_BY_ONE, Selecting
 _OF_CHANNELS = (*CHANNELWISE, "random")
 _OF_WEIGHTS = ("to_sparsity", "sparsities", "like")
 _OF_CHANNELS_ALONE = ("channel_fraction", "round_to", "residual")
+_TRAINED = ("gan", "gan-released", "deep")  # knockoffs that a network makes
 _OF_SCOP = ("knockoff", "knockoff_at", "knockoff_steps", "selection", "selection_lr", "lemma2_noise")
 
 
@@ -39,9 +40,10 @@ class ChannelSelecting(Selecting):
         description="channels that residual blocks add up fall too, from all blocks of a stage at once: smaller and "
         "quicker once compacted; taps keep their width",
     )
-    knockoff: Literal["permute", "gaussian", "gan", "deep"] = Field(
+    knockoff: Literal["permute", "gaussian", "gan", "gan-released", "deep"] = Field(
         "permute",
-        description="scop: the controls: other images of the batch, Gaussian knockoffs, or of a trained network",
+        description="scop: the controls: other images of the batch, Gaussian knockoffs, or of a trained network; the "
+        "generator of gan-released sees no image, as in SCOP's code",
     )
     knockoff_at: str = Field(
         "",
@@ -49,7 +51,10 @@ class ChannelSelecting(Selecting):
         "layers before it are ranked by |gamma|. Absent: of the images",
     )
     knockoff_steps: int = Field(
-        20_000, ge=1, description="gan and deep: steps that the network which makes the controls is trained"
+        20_000,
+        ge=1,
+        description="gan and deep: batches that the controls' networks learn from; a gan's generator learns after "
+        "every fifth, by default 4000 times: 100000 gives it the published 20000",
     )
     selection: Duration = Field(ep(20), description="scop: how long channels learn how much of their control they want")
     selection_lr: float = Field(0.004, gt=0, description="scop: learning rate of that")
@@ -61,6 +66,11 @@ class ChannelSelecting(Selecting):
     def drops_channels(self) -> bool:
         """Whether whole channels fall."""
         return self.granularity == "channel"
+
+    @property
+    def trains_knockoffs(self) -> bool:
+        """Whether a network that makes the controls is trained first, `knockoff_steps` long."""
+        return self.takes_controls and self.knockoff in _TRAINED
 
     def channels_gone(self, round_: int) -> Fraction:
         """The share of all channels that has fallen after a round, numbered from 1; exact.
@@ -119,6 +129,6 @@ class ChannelSelecting(Selecting):
                 raise ValueError(f"{name} is nothing to criterion {self.criterion}; it is for scop")
         if self.knockoff_at and self.knockoff not in ("gaussian", "deep"):
             raise ValueError(f"knockoff {self.knockoff} makes controls of images; knockoff_at is for gaussian and deep")
-        if self.is_changed("knockoff_steps") and self.knockoff not in ("gan", "deep"):
-            raise ValueError(f"knockoff {self.knockoff} is not trained; knockoff_steps is for gan and deep")
+        if self.is_changed("knockoff_steps") and not self.trains_knockoffs:
+            raise ValueError(f"knockoff {self.knockoff} is not trained; knockoff_steps is for {', '.join(_TRAINED)}")
         return self

@@ -11,10 +11,10 @@ from ticketcli.recipe.config import Reference
 from ticketcli.recipe.configs import Data, DataField
 
 Mode = Literal["fr", "fsp", "fsp-fr"]
-Method = Literal[
-    "fr", "fsp", "fsp-unguarded", "fsp-fr", "gradient", "guided", "gradcam", "centre", "whole"
-]  # fmt: skip
-METHODS: tuple[str, ...] = get_args(Method)
+_Usual = Literal["fr", "fsp", "fsp-unguarded", "fsp-fr", "gradient", "guided", "gradcam", "centre", "whole"]
+Method = Literal[_Usual, "fsp-fr-unguarded"]
+METHODS: tuple[str, ...] = get_args(_Usual)  # by default
+_HANDING_OVER = ("fsp-fr", "fsp-fr-unguarded")
 Methods = Annotated[
     tuple[Method, ...], BeforeValidator(lambda given: tuple(given) if isinstance(given, list) else given)
 ]
@@ -35,12 +35,18 @@ class Localize(Data):
     )
     methods: Methods = Field(
         METHODS,  # type: ignore[arg-type]
-        description="what makes maps: feedback (fr, fsp, fsp-unguarded as published, fsp-fr), gradient, guided "
-        "backpropagation, gradcam; centre and whole look at no image",
+        description="what makes maps: feedback (fr, fsp, fsp-fr; fsp-unguarded and fsp-fr-unguarded as published), "
+        "gradient, guided backpropagation, gradcam; centre and whole look at no image",
     )
-    sweeps: int = Field(10, ge=1, description="feedback: at most so many sweeps over all gates")
+    sweeps: int = Field(10, ge=1, description="feedback: at most so many sweeps over all gates; of fsp-fr FR's")
     ratio: float = Field(
         0.0, ge=0, description="feedback: a gate opens from this share of the mean positive gradient on; 0: above 0"
+    )
+    fsp_ratio: float | None = Field(
+        None, ge=0, description="fsp-fr: that share in FSP's stages, where it is another; its authors: 1, and ratio 0.1"
+    )
+    middle: str | None = Field(
+        None, description="fsp-fr: the ReLU where FSP hands over to FR, such as layer4.0.relu#3; absent: chosen"
     )
     border: bool = Field(False, description="feedback: leave the border of each layer's maps out, as its authors do")
     threshold: float | None = Field(
@@ -54,6 +60,9 @@ class Localize(Data):
     def _has_methods(self) -> Self:
         if not self.methods or len(set(self.methods)) != len(self.methods):
             raise ValueError("methods are listed twice, or there are none")
+        for name in ("fsp_ratio", "middle"):
+            if self.is_changed(name) and not set(self.methods) & set(_HANDING_OVER):
+                raise ValueError(f"{name} is for {' and '.join(_HANDING_OVER)}; add one to methods, or leave it out")
         return self
 
 

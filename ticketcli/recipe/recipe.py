@@ -13,6 +13,7 @@ from ticketcli.errors import InputMissing, TicketError, UsageError, UsageErrors,
 from ticketcli.recipe.computing import StageConfig
 from ticketcli.recipe.contrasts import ContrastConfig, check_contrasts, parse_contrasts, parse_replicates
 from ticketcli.recipe.for_each import (
+    LONGEST_NAME,
     Axis,
     Label,
     Variables,
@@ -182,6 +183,17 @@ def _wrong_at_the_top(raw: dict[str, Any], where: str) -> Iterable[UsageError]:
         yield UsageError("no steps", where=where, hint="add steps: with at least one")
 
 
+def check_step_name(name: str, where: str) -> None:
+    """Refuse what nobody may call a step, which is its folder's name too.
+
+    Raises:
+        UsageError: it has other characters, is a reserved word, or is too long.
+    """
+    if not STEP_NAME.fullmatch(name) or name in _TOP or len(name) > LONGEST_NAME:
+        hint = f"at most {LONGEST_NAME} letters, digits, - and _, no reserved word"
+        raise UsageError(f"'{name[:40]}' cannot be a step's name", where=where, hint=hint)
+
+
 def is_file_reference(text: str) -> bool:
     """Whether a reference is meant as a path: it ends as weights' files do, or is absolute or dotted."""
     return text.endswith(_WEIGHT_FILES) or text.startswith(("/", "./", "../", "~"))
@@ -276,12 +288,7 @@ class _Expansion:
     def _expand_group(self, group: str, made: list[RecipeStep]) -> bool:
         """Make its repetitions; whether all that they refer to is known."""
         where = f"steps.{group}"
-        if not STEP_NAME.fullmatch(group) or group in _TOP:
-            raise UsageError(
-                f"'{group}' cannot be a step's name",
-                where=where,
-                hint="letters, digits, - and _, no reserved word",
-            )
+        check_step_name(group, where)
         raw = self.raw_steps[group]
         if not isinstance(raw, dict) or "stage" not in raw:
             raise UsageError("a step needs stage:", where=where, hint="one of " + ", ".join(self.configs))

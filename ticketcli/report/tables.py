@@ -20,6 +20,7 @@ from ticketcli.recipe.tables import (
     row_variables,
     values_of,
 )
+from ticketcli.recipe.transfer_config import TransferConfig
 from ticketcli.report.intervals import Summary, holm
 from ticketcli.report.measures import Measure, named
 from ticketcli.report.rows import (
@@ -85,6 +86,7 @@ class Table:
         twins: step -> the step that it equals.
         problems: comparisons that were asked for, of rows that are not there.
         part: of the source's images, those that prunings measured their masks on.
+        frozen: what the transfers left of the backbone as it was, in words; several where they differ.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Table:
     twins: Mapping[str, str]
     problems: tuple[str, ...]
     part: str = "validation"
+    frozen: tuple[str, ...] = ()
 
     def label(self, value: Label) -> str:
         """A row's value in words for people; of a path its last part, which is the same on every machine."""
@@ -144,6 +147,7 @@ def make_table(name: str, config: TableConfig, recipe: Recipe, found: Survey) ->
         {step: other for step, other in real.items() if step != other},
         tuple(problems),
         _part(recipe),
+        tuple(dict.fromkeys(_frozen(step.config) for step in steps if isinstance(step.config, TransferConfig))),
     )
 
 
@@ -151,6 +155,20 @@ def _part(recipe: Recipe) -> str:
     """`validation` or `test`, or both where the prunings of a recipe differ."""
     splits = {step.config.split for step in recipe.steps if isinstance(step.config, PruneConfig)}
     return " or ".join(sorted(splits, reverse=True)) or "validation"
+
+
+_PARTS = {"none": (), "stem": ("the stem",), "first": ("stem", "first stage"), "backbone": ("all of it",)}
+
+
+def _frozen(config: TransferConfig) -> str:
+    """What stays as it was of the backbone, and what BatchNorm's statistics are of there."""
+    parts: list[str] = list(_PARTS[config.frozen_part])
+    if config.freezes_batchnorm and not config.freeze_backbone:
+        parts.append("all BatchNorm")
+    if not parts:
+        return "nothing"
+    words, n = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]])), config.recalibrate_bn
+    return f"{words}, with statistics " + (f"of {n:,} source images under the mask" if n else "as they were")
 
 
 def _metrics(config: TableConfig, steps: Sequence[RecipeStep], rows: Sequence[Row]) -> list[str]:

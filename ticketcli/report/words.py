@@ -167,7 +167,10 @@ def _legend_stage(table: Table, shown: Grid) -> list[str]:
             lines.append(f"Healed: after finetuning under the round's own mask; on source {table.part} images.")
         if any(row.point == 0 for row in table.rows) and not table.config.at:
             lines.append("Round 0: the dense network after the first round's finetuning.")
-    elif table.stage == "transfer" and "PSNR" in shown.columns:
+    if table.stage == "transfer" and table.frozen not in ((), ("nothing",)):
+        differ = ", not the same everywhere" if len(table.frozen) > 1 else ""
+        lines.append(f"Frozen of the backbone{differ}: {'; '.join(table.frozen)}.")
+    if table.stage == "transfer" and "PSNR" in shown.columns:
         told = f"PSNR: healed, which is after finetuning under the final mask; on source {table.part} images."
         lines.append(told if table.part == "validation" else f"{told} The dense network's: on validation images.")
     if "ticket" in shown.columns:

@@ -81,7 +81,7 @@ class Controlling:
         }  # fmt: skip
 
     def _train(self, learner: Learner, made_of: Controlled) -> Iterator[Yield]:
-        """The network that makes the controls."""
+        """The network that makes the controls. A step is a batch; a GAN's generator does not learn in each of them."""
         self._begin("learner", learner)
         total = self.config.knockoff_steps
         images = (made_of.of(self._batch(step)[0]) for step in range(learner.steps, total))

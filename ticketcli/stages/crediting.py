@@ -86,7 +86,8 @@ class Crediting:
             target = ClassTarget(self.model(images).argmax(dim=1))
         found: Feedback = gated.search(images, target, mode="fr")
         parts = [one.norm for one in self.graph.groups]
-        for name, added in contributions(gated, images, target, found.gates, parts).items():
+        together = [one.norm for one in self.graph.groups if one.also]
+        for name, added in contributions(gated, images, target, found.gates, parts, together).items():
             self.sums[name] = self.sums.get(name, 0.0) + added.sum(dim=0)
         self._done, self._seen = self._done + 1, self._seen + len(images)
         self._before += float(found.scores[:, 0].double().sum())

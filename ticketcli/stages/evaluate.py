@@ -8,6 +8,7 @@ from typing import Any
 from ticketcli.data.batches import in_order
 from ticketcli.data.images import Images, Splits
 from ticketcli.errors import UsageError
+from ticketcli.events import Note
 from ticketcli.metrics.quality import Rebuild, quality
 from ticketcli.models.cost import cost_of, parameters
 from ticketcli.models.encoder import Encoder
@@ -20,7 +21,13 @@ from ticketcli.stages.evaluate_pixels import evaluate_pixels
 from ticketcli.stages.evaluate_rebuilt import rebuilt_sheets
 from ticketcli.stages.job import Job, data_of, decoder_from, knows, splits_of
 from ticketcli.stages.localized_pictures import localized_sheets
-from ticketcli.stages.networks import classifier_from, dense_encoder, is_classifier, require_values
+from ticketcli.stages.networks import (
+    classifier_from,
+    dense_encoder,
+    has_borrowed_statistics,
+    is_classifier,
+    require_values,
+)
 from ticketcli.stages.sought import Sought, sought
 from ticketcli.training.recalibrate import calibration_batches, recalibrate
 from ticketcli.training.yields import Loaded, Output, Produced, Yield
@@ -95,6 +102,8 @@ def evaluate(job: Job[EvaluateConfig]) -> Iterator[Yield]:
 def _network(job: Job[EvaluateConfig], source: Loaded, splits: Splits) -> Generator[Yield, None, Encoder]:
     """The network of a checkpoint, its masked weights exactly +0.0, recalibrated if that is asked for."""
     model = classifier_from(source, job.device)
+    if not job.config.recalibrate_bn and has_borrowed_statistics(source):
+        yield Note(f"{source.ref}: BatchNorm's statistics are from before the mask; --recalibrate-bn 1024 renews them")
     if job.config.recalibrate_bn:
         yield from recalibrate(model, calibration_batches(splits, job.config.recalibrate_bn, job.device))
     return model

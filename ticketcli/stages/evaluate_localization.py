@@ -92,7 +92,7 @@ def measure_localization(
 
 def lookers_of(networks: Sequence[Encoder], config: Localize) -> list[Looker]:
     """The networks with their methods."""
-    searching = Searching(config.sweeps, config.ratio, config.border)
+    searching = Searching(config.sweeps, config.ratio, config.border, config.fsp_ratio, config.middle)
     return [Looker(network, config.methods, searching) for network in networks]
 
 
@@ -172,9 +172,10 @@ def localization_metrics(
     found: dict[str, Any] = {}
     for method in config.methods:
         each = [judged_by(rows, number, method, config) for number in range(len(refs))]
-        one = found[method] = {**_told(each[0].estimates(seed)), **_thresholds(each[0]), **_searched(rows, method)}
+        one = found[method] = {**_told(each[0].estimates(seed)), **_thresholds(each[0]), **_searched(rows, 0, method)}
         if len(refs) > 1 and method not in BLIND:
-            one["beside"] = {**_means(each[1].estimates(seed)), **_thresholds(each[1])}
+            beside = {**_means(each[1].estimates(seed)), **_thresholds(each[1])}
+            one["beside"] = {**beside, **_searched(rows, 1, method)}
             one["less"] = _told(each[0].less(each[1], seed))
     counted = dict.fromkeys(wanted.class_names, 0)
     for row in rows:
@@ -218,9 +219,9 @@ def _thresholds(found: Judged) -> dict[str, Any]:
     return {f"{kind}_thresholds": list(used) for kind, used in found.thresholds.items()}
 
 
-def _searched(rows: Sequence[Found], method: str) -> dict[str, Any]:
-    """Of methods with gates: means over the rows; nothing of others."""
-    own = [row.seen[0][method] for row in rows]
+def _searched(rows: Sequence[Found], network: int, method: str) -> dict[str, Any]:
+    """Of methods with gates, what one network's searches found: means over the rows; nothing of others."""
+    own = [row.seen[network][method] for row in rows]
     scores = [one.scores for one in own if one.scores is not None]
     if not scores:
         return {}

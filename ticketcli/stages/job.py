@@ -19,7 +19,7 @@ from ticketcli.data.order import Order
 from ticketcli.data.sets import load_splits
 from ticketcli.data.sources import Sources
 from ticketcli.errors import MismatchError, UsageError
-from ticketcli.events import Note
+from ticketcli.events import Note, Opened
 from ticketcli.models.architectures import build_encoder
 from ticketcli.models.decoder import Decoder, build_decoder
 from ticketcli.models.encoder import Encoder
@@ -95,6 +95,9 @@ def splits_of(
             validation=data.validation, split_seed=data.split_seed, broken=data.broken, sources=job.sources,
             images=data.images,
         )  # fmt: skip
+    if splits.files:
+        name = data.name if data.broken == "refuse" else f"{data.name} without its broken files"
+        job.sources.tell(Opened(name, splits.files))
     if isinstance(splits.train, InstanceSet) and not outlined:
         hint = "such sets are for 'ticket transfer' with task: semantic, detection or segmentation"
         raise UsageError("these are images of several objects, not of one class", where="data.name", hint=hint)

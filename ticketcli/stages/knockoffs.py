@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from ticketcli.tensors.ranks import world
 from ticketcli.tensors.seeds import derive, generator
 from ticketcli.tensors.turns import Batches
 
+_GENERATORS: Mapping[str, Literal["conditional", "released"]] = {"gan": "conditional", "gan-released": "released"}
 _BLOCK = 8  # pixels a side of what is exchanged as a unit
 _LARGEST_GENERATED = 64  # pixels a side; larger images have their controls enlarged, as SCOP's for ImageNet
 _MOST_VALUES = 4096  # of which a covariance is taken
@@ -140,9 +142,10 @@ def make_source(
     first, _ = next(iter(images))
     if config.knockoff == "permute":
         return permuted, None, {}
-    if config.knockoff == "gan":
+    if config.knockoff in _GENERATORS:
         side = min(first.shape[-1], _LARGEST_GENERATED)
-        gan = GanKnockoffs(first.shape[1], GanSettings(side=side, block=_BLOCK), seed=seed, device=first.device)
+        settings = GanSettings(kind=_GENERATORS[config.knockoff], side=side, block=_BLOCK)
+        gan = GanKnockoffs(first.shape[1], settings, seed=seed, device=first.device)
         return gan, gan, {}
     moments = yield from _moments(controlled, images)
     groups = None if controlled.at else _groups(first)

@@ -24,7 +24,16 @@ from ticketcli.tensors.modes import evaluating
 
 _ROWS = 6  # of a sheet
 _COLUMNS = 6  # beside the image
-_FIRST = ("fr", "fsp-fr", "gradcam", "guided", "gradient", "fsp", "fsp-unguarded")  # where not all have room
+_FIRST = (
+    "fr",
+    "fsp-fr",
+    "gradcam",
+    "guided",
+    "gradient",
+    "fsp",
+    "fsp-unguarded",
+    "fsp-fr-unguarded",
+)  # where not all have room
 
 
 def localized_sheets(

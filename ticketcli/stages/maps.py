@@ -20,17 +20,20 @@ SEARCHES: Mapping[str, tuple[Literal["fr", "fsp", "fsp-fr"], Literal["backtrack"
     "fsp": ("fsp", "backtrack"),
     "fsp-unguarded": ("fsp", "none"),
     "fsp-fr": ("fsp-fr", "backtrack"),
+    "fsp-fr-unguarded": ("fsp-fr", "none"),
 }
 BLIND = ("centre", "whole")  # they see no image; what they reach, the set gives away
 
 
 @dataclass(frozen=True)
 class Searching:
-    """How gates are searched for: at most so many sweeps, and the authors' thresholds."""
+    """How gates are searched for, as `GatedNetwork.search` takes it: sweeps, thresholds, and where FSP hands over."""
 
     sweeps: int
     ratio: float
     border: bool
+    fsp_ratio: float | None = None
+    middle: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,9 @@ class Looker:
                 mode, guard = SEARCHES[method]
                 how = self.searching
                 found = feedback[method] = self._gated.search(
-                    images, target, mode=mode, max_sweeps=how.sweeps, ratio=how.ratio, border=how.border, guard=guard
-                )
+                    images, target, mode=mode, max_sweeps=how.sweeps, ratio=how.ratio, border=how.border, guard=guard,
+                    middle=how.middle, fsp_ratio=how.fsp_ratio,
+                )  # fmt: skip
                 maps[method] = energy_map(found.input_gradient)
             elif method in BLIND:
                 maps[method] = _blind(method, images)

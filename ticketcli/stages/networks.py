@@ -66,6 +66,12 @@ def _enforce(source: Loaded, model: nn.Module) -> None:
         MaskedWeights(masked_parameters(model, source.mask), source.mask).apply()
 
 
+def has_borrowed_statistics(source: Loaded) -> bool:
+    """Whether BatchNorm's statistics are from before the mask: of a ticket neither healed nor re-estimated."""
+    is_bare = source.kind == "ticket" and not source.about.get("healed") and not source.about.get("recalibrated")
+    return is_bare and any(name.endswith("running_mean") for name in source.values)
+
+
 def dense_encoder(job: Job[EvaluateConfig]) -> Encoder:
     """The encoder of what is compared with: a dense network, or that of a task's network; in eval mode."""
     return body_of(network_from(job.inputs["dense"], job.device))

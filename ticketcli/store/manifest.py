@@ -120,6 +120,7 @@ class UnitRecord(_Record):
     """One finished unit of work, such as a pruning round: its key, what it made and what it measured.
 
     `metrics_sha256` is of the bytes of `metrics.jsonl` up to `metrics["metrics_end"]`; "" where it was not taken.
+    `opened` are the sets of image files that were opened by then, each with the digest of its list of files.
     """
 
     key: str
@@ -129,6 +130,7 @@ class UnitRecord(_Record):
     finished: str
     environment: dict[str, Any]
     metrics_sha256: str = ""
+    opened: dict[str, str] = {}
 
     @field_validator("metrics")
     @classmethod

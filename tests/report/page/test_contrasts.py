@@ -55,8 +55,9 @@ def test_what_the_recipe_asks_is_answered_first_and_what_is_only_described_is_no
     text = ARMS.replace("compare: [b, a]}", f"contrasts: {{{asked}, {described}}}}}")
     one = subject(text, arms(a=A, b=B))
     assert [section.name for section in chapters([one])[0].sections][:2] == ["answers", "results"]
-    (line,) = answers(one).blocks
+    line, numbers = answers(one).blocks
     assert line.text.startswith('better (primary) "b is better": ')
+    assert [row[0] for row in numbers.grid.rows] == ["better"]
     assert answers(subject(ARMS, arms(a=A, b=B))) is None
 
 

@@ -21,6 +21,9 @@ from ticketcli.tensors.seeds import derive
 class GanSettings:
     """How the networks are built and trained; the defaults are SCOP's for CIFAR where it says them.
 
+    A step is a batch for the judges, and the generator learns in one of `judge_steps`: SCOP's 20,000 iterations are
+    100,000 steps.
+
     Attributes:
         kind: `conditional`: G(x, z), a knockoff as defined; `released`: G(z), as in SCOP's code.
         side: of the images it makes, in pixels; controls of larger ones are enlarged (SCOP: 64 for ImageNet).

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ticketcli.figures.figure import Figure
 from ticketcli.figures.forest import Forest, Line
 from ticketcli.figures.scales import Axis
-from ticketcli.report.contrast_words import TITLE, verdicts
+from ticketcli.report.contrast_words import TITLE, contrasts_grid, contrasts_legend, verdicts
 from ticketcli.report.effects import Effect, of_measure, table_effects
 from ticketcli.report.grid import Grid
 from ticketcli.report.measures import Measure
@@ -20,9 +20,12 @@ _ROLES = {"primary": 0, "secondary": 1, "gate": 2, "descriptive": 5}  # how each
 
 
 def answers(subject: Subject) -> Section | None:
-    """A line for each gate and each question, with its verdict; None of a recipe that asks nothing."""
+    """A line for each gate and each question, with its verdict, and their numbers; None where nothing is asked."""
     asked = [one for one in subject.report.contrasts if one.config.role != "descriptive"]
-    return Section("answers", TITLE, tuple(map(Words, verdicts(asked)))) if asked else None
+    if not asked:
+        return None
+    numbers = Shown("In numbers", contrasts_grid(asked), tuple(contrasts_legend(asked)))
+    return Section("answers", TITLE, (*map(Words, verdicts(asked)), numbers))
 
 
 def contrasts(subject: Subject, names: Names) -> Section:
