@@ -31,6 +31,7 @@ from ticketcli.recipe.tables import CONTRASTS, REPLICATES, TableConfig, check_ta
 
 SCHEMA = 1
 STEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_VARIABLES = re.compile(r"\w+=[A-Za-z0-9_.+-]+(,\w+=[A-Za-z0-9_.+-]+)*")  # behind the @ of a repetition's name
 _MOST_STEPS = 10_000
 _LONGEST_CHAIN = 100  # of steps of which each refers to the next
 _TOP = ("schema", "about", "for_each", "defaults", "steps", "report")
@@ -192,6 +193,17 @@ def check_step_name(name: str, where: str) -> None:
     if not STEP_NAME.fullmatch(name) or name in _TOP or len(name) > LONGEST_NAME:
         hint = f"at most {LONGEST_NAME} letters, digits, - and _, no reserved word"
         raise UsageError(f"'{name[:40]}' cannot be a step's name", where=where, hint=hint)
+
+
+def check_own_name(name: str, where: str) -> None:
+    """Refuse what no step may be called, nor a repetition of one, such as `ours@seed=0`.
+
+    Raises:
+        UsageError: as `check_step_name`.
+    """
+    group, at, variables = name.partition("@")
+    is_repetition = bool(at) and _VARIABLES.fullmatch(variables) is not None and len(name) <= LONGEST_NAME
+    check_step_name(group if is_repetition else name, where)
 
 
 def is_file_reference(text: str) -> bool:
