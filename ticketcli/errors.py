@@ -18,7 +18,8 @@ TicketError            1   unexpected
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 _MOST = 50  # errors shown at once
 _LONGEST = 2000  # characters of a part of a message
@@ -61,10 +62,11 @@ class UsageError(TicketError):
 
 
 class UsageErrors(UsageError):
-    """Several usage errors, all shown at once."""
+    """Several errors of what was typed, all shown at once; the exit code is that of the first."""
 
-    def __init__(self, errors: Iterable[UsageError]) -> None:
+    def __init__(self, errors: Iterable[TicketError]) -> None:
         self.errors = tuple(errors)
+        self.code = self.errors[0].code
         super().__init__("; ".join(error.what for error in self.errors))
 
     def __str__(self) -> str:
@@ -139,3 +141,23 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean '{close[0]}'?"
     return "known: " + ", ".join(choices) if choices else ""
+
+
+@contextmanager
+def collected(errors: list[TicketError]) -> Iterator[None]:
+    """Take what is wrong with the input in this block to the other errors, so that all of them can be told."""
+    try:
+        yield
+    except UsageErrors as several:
+        errors.extend(several.errors)
+    except (UsageError, InputMissing) as one:
+        errors.append(one)
+
+
+def raise_all(errors: Sequence[TicketError]) -> None:
+    """Raise these errors, if there are any: one as it is, several as `UsageErrors`, what is told twice once."""
+    found = list({str(error): error for error in reversed(errors)}.values())[::-1]
+    if len(found) > 1:
+        raise UsageErrors(found)
+    if found:
+        raise found[0]

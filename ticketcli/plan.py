@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from ticketcli.canon import digest
-from ticketcli.errors import CorruptError, InputMissing, NothingToResume, StaleError, UsageError, did_you_mean
+from ticketcli.errors import (
+    CorruptError,
+    InputMissing,
+    NothingToResume,
+    StaleError,
+    UsageError,
+    did_you_mean,
+    raise_all,
+)
+from ticketcli.inputs import all_refs, fits, misfit, mistakes, no_initial_values, no_origin, taken
 from ticketcli.recipe.config import Reference
 from ticketcli.recipe.recipe import Recipe, RecipeStep, Ref
 from ticketcli.stage import STAGES, StageSpec, Unit
@@ -232,26 +242,24 @@ def _first_lost(outputs: tuple[Artifact, ...], folder: Path) -> str:
 
 
 def _bind(step: RecipeStep, spec: StageSpec, run: Run, producers: Callable[[str], Step | None]) -> dict[str, Input]:
-    required = spec.required(step.config)
-    marks = spec.config.references()
-    bound: dict[str, Input] = {}
-    for role, mark in marks.items():
-        ref = step.refs.get(role)
-        if ref is None:
-            if role in required and not mark.words and not mark.series:
-                raise UsageError(
-                    f"'{role}' is missing",
-                    where=f"{step.name}.{role}",
-                    hint=f"name a {' or '.join(mark.kinds)}",
-                )
-            continue
-        bound[role] = _bind_one(role, ref, mark, run, producers, spec.units(step.config), run.manifest(step.name))
+    producers = cache(producers)
 
     def maker(name: str) -> RecipeStep | None:
+        planned = producers(name) if name else None
+        return planned.recipe if planned is not None else None
+
+    raise_all(list(mistakes(step, maker, where=step.name)))
+    bound: dict[str, Input] = {}
+    for role, mark in spec.config.references().items():
+        if role in step.refs:
+            ref, own = step.refs[role], run.manifest(step.name)
+            bound[role] = _bind_one(role, ref, mark, run, producers, spec.units(step.config), own)
+
+    def recorded(name: str) -> RecipeStep | None:
         planned = producers(name)
         return planned.recipe if planned is not None else recorded_step(run, name)
 
-    refs = all_refs(step, maker)
+    refs = all_refs(step, recorded)
     if "rewind" in refs.keys() - step.refs.keys():
         bound["rewind"] = _bind_init(refs["rewind"], run, producers)
     if "dense" in refs.keys() - step.refs.keys():
@@ -259,55 +267,18 @@ def _bind(step: RecipeStep, spec: StageSpec, run: Run, producers: Callable[[str]
     return bound
 
 
-def all_refs(step: RecipeStep, maker: Callable[[str], RecipeStep | None]) -> dict[str, Ref]:
-    """What a step takes in, by role: what it names, and what its settings take without a name.
-
-    `maker` gives the step that a reference names, or None.
-    """
-    refs = dict(step.refs)
-    if getattr(step.config, "rewind", None) == "init" and "encoder" in refs:
-        refs["rewind"] = _init(refs["encoder"])
-    compares = getattr(step.config, "features", False) or getattr(step.config, "latency", False)
-    if compares and "dense" not in refs:
-        refs["dense"] = _origin(refs["of"], maker)
-    return refs
-
-
-def _init(encoder: Ref) -> Ref:
-    """The initial values of a dense network."""
-    if encoder.path is not None:
-        return Ref(path=encoder.path.with_name("init.safetensors"))
-    return Ref(encoder.step, "init")
-
-
-def _origin(of: Ref, maker: Callable[[str], RecipeStep | None]) -> Ref:
-    """What a network was made from: back through what transferred, rewound, compacted and pruned it."""
-    ref, back = of, {"transfer": "ticket", "rewind": "ticket", "compact": "ticket", "prune": "encoder"}
-    while ref.path is None:
-        made_by = maker(ref.step)
-        if made_by is None or back.get(made_by.stage) not in made_by.refs:
-            break
-        ref = made_by.refs[back[made_by.stage]]
-    return ref
-
-
 def _bind_init(init: Ref, run: Run, producers: Callable[[str], Step | None]) -> Input:
     try:
         return _bind_one("rewind", init, Reference(("kept",)), run, producers, ())
     except InputMissing as error:
-        raise InputMissing(
-            "rewind: init needs the initial values, which were not kept",
-            where=error.where,
-            hint="pretrain with keep: [0ep]",
-        ) from None
+        raise no_initial_values(error.where) from None
 
 
 def _bind_origin(origin: Ref, of: Ref, run: Run, producers: Callable[[str], Step | None]) -> Input:
     """The dense checkpoint that a network was made from."""
     found = _bind_one("dense", origin, Reference(("dense", "ticket", "task")), run, producers, ())
     if found.artifact.kind != "dense":
-        what = f"nothing says which dense network '{of}' was made from"
-        raise UsageError(what, where="evaluate.dense", hint="name it with dense:")
+        raise no_origin(of, "evaluate.dense")
     return found
 
 
@@ -327,18 +298,14 @@ def _bind_one(
     producer = producers(ref.step)
     manifest = run.manifest(ref.step)
     folder = run.step_folder(ref.step)
-    if mark.series and not ref.output:
-        names = [unit.series for unit in units if unit.series]
-        wanted = dict.fromkeys(names)
-    else:
-        output = ref.output
-        if not output and producer is not None:
-            output = producer.spec.default_output(producer.recipe.config)
-        elif not output and manifest is not None:
-            output = default_output(manifest)
-        wanted = {output: None}
+
+    def default() -> str:
+        if producer is not None:
+            return producer.spec.default_output(producer.recipe.config)
+        return default_output(manifest) if manifest is not None else ""
+
     artifacts: dict[str, Artifact] = {}
-    for name in wanted:
+    for name in taken(ref, mark, units, default):
         artifact = _find(name, producer, manifest, ref)
         _check_kind(role, f"{ref.step}/{name}", artifact, mark)
         artifacts[name] = _absolute(artifact, folder)
@@ -373,12 +340,8 @@ def _known_stage(manifest: Manifest) -> StageSpec:
 
 
 def _find(name: str, producer: Step | None, manifest: Manifest | None, ref: Ref) -> Artifact:
-    if producer is not None:
-        known = [output for unit in (*producer.done, *producer.todo) for output in unit.outputs]
-        if name not in known:
-            raise InputMissing(f"'{ref.step}' makes no '{name}'", where=str(ref), hint="it makes " + ", ".join(known))
-        if any(name in unit.outputs for unit in producer.todo):
-            raise _Waiting(ref.step)
+    if producer is not None and any(name in unit.outputs for unit in producer.todo):
+        raise _Waiting(ref.step)
     made_by = manifest.artifacts() if manifest else {}
     if producer is not None and manifest is not None:  # not of units that the present settings do not have
         made_by = {one.name: one for unit in producer.done for one in manifest.units[unit.name].outputs}
@@ -393,16 +356,9 @@ def _find(name: str, producer: Step | None, manifest: Manifest | None, ref: Ref)
     return artifact
 
 
-_INSTEAD = {
-    "compact": "a compact network has no mask; name the ticket that it was made of",
-    "ticket": "name the dense network that the ticket was made of",
-}
-
-
 def _check_kind(role: str, ref: str, artifact: Artifact, mark: Reference) -> None:
-    if artifact.kind not in (*mark.kinds, *mark.also):
-        what = f"{role} needs a {' or '.join(mark.kinds)}, '{ref}' is a {artifact.kind}"
-        raise UsageError(what, where=role, hint=_INSTEAD.get(artifact.kind, f"name a {mark.kinds[0]} checkpoint"))
+    if not fits(artifact.kind, mark):
+        raise misfit(role, ref, artifact.kind, mark, role)
 
 
 def _absolute(artifact: Artifact, folder: Path) -> Artifact:

@@ -56,6 +56,12 @@ class StageSpec:
     required: Callable[[Any], frozenset[str]] = field(default=lambda config: frozenset(config.references()))
     argument: str = ""
     is_shared: bool = True
+    kind_of: Callable[[Any, str], str] | None = None
+
+    def outputs(self, config: StageConfig) -> dict[str, str]:
+        """Name -> kind, of all that a step with these settings makes."""
+        names = [name for unit in self.units(config) for name in unit.outputs]
+        return {name: self.kind_of(config, name) if self.kind_of is not None else self.kind for name in names}
 
     def __reduce__(self) -> tuple[Callable[[str], StageSpec], tuple[str]]:
         """To another process goes the name of the row: functions cannot be sent, and the table is the same there."""
@@ -137,12 +143,13 @@ PRETRAIN = StageSpec(
     "pretrain", 1, PretrainConfig, "ticketcli.stages.pretrain:pretrain",
     "Train a dense network on a source image set.", "dense",
     units=_pretrain_units, default_output=lambda config: "dense",
+    kind_of=lambda config, name: "dense" if name == "dense" else "kept",
 )  # fmt: skip
 IMPORT = StageSpec(
     "import", 1, ImportConfig, "ticketcli.stages.import_weights:import_weights",
     "Bring in a dense network: published weights, or a file made elsewhere.", "dense",
     units=lambda config: (Unit(_imported(config), (_imported(config),)),), default_output=_imported,
-    argument="source", is_shared=False,
+    argument="source", is_shared=False, kind_of=lambda config, name: "" if config.unpacks else "dense",
 )  # fmt: skip
 TRAIN_DECODER = StageSpec(
     "train-decoder", 2, TrainDecoderConfig, "ticketcli.stages.train_decoder:train_decoder",

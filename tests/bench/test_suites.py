@@ -32,7 +32,7 @@ from ticketcli.checks.check import Answer
 from ticketcli.data import batches
 from ticketcli.data.images import Normalization
 from ticketcli.models.decoder import Decoder
-from ticketcli.models.resnet import Shape
+from ticketcli.models.resnet_shape import Shape
 from ticketcli.models.shared_state import SharedState
 from ticketcli.store.mask import Mask
 from ticketcli.training import loop

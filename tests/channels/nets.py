@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from ticketcli.models.architectures import build_encoder
-from ticketcli.models.resnet import ResNet, Shape
+from ticketcli.models.resnet import ResNet
+from ticketcli.models.resnet_shape import Shape
 from ticketcli.tensors.seeds import generator
 
 

@@ -8,9 +8,11 @@ from ticketcli.channels.compact import compact
 from ticketcli.channels.counting import costs, total
 from ticketcli.channels.graph import channel_graph
 from ticketcli.channels.scores import scales
-from ticketcli.models.architectures import architecture, build_encoder
+from ticketcli.models.architectures import build_encoder
 from ticketcli.models.cost import macs, macs_by_layer, one_image, parameters
-from ticketcli.models.resnet import ResNet, Shape
+from ticketcli.models.resnet import ResNet
+from ticketcli.models.resnet_shape import Shape
+from ticketcli.models.table import architecture
 from ticketcli.tensors.seeds import generator
 
 

@@ -69,6 +69,27 @@ def test_a_recipe_that_cannot_be_used_or_whose_images_are_missing_is_a_failure(t
     assert "the image set 'svhn' is not here" in result.out
 
 
+def test_a_recipe_is_measured_as_it_is_changed(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "schema: 1\nsteps:\n  a: {stage: pretrain, data: svhn, batch: 8, epochs: 1it, milestones: [], keep: [5ep]}\n"
+    )
+    here = ("doctor", "--recipe", recipe, "--run", tmp_path, "--data-dir", tmp_path)
+    assert ticket(*here).code == 5
+    changed = ticket(*here, "a.data={name: digits, per_class: 4}", "--drop", "a.keep")
+    assert changed.code == 0, changed
+    wrong = ticket(*here, "a.data=digits", "a.epoch=1it", "--drop", "a.lr")
+    assert wrong.code == 2
+    assert "'lr' is not in the recipe" in wrong.out
+
+
+def test_changes_without_a_recipe_are_refused(tmp_path):
+    for words in (["a.lr=1"], ["--drop", "a.lr"]):
+        result = ticket("doctor", *words, "--run", tmp_path)
+        assert result.code == 2
+        assert "ticket doctor --recipe RECIPE step.key=value" in result.err
+
+
 def test_an_unexpected_error_while_measuring_is_a_finding_beside_the_others(tiny_recipe, tmp_path, monkeypatch):
     def breaks(steps, options):
         raise KeyError("dense")

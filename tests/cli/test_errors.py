@@ -73,7 +73,20 @@ def test_all_mistakes_of_a_recipe_are_shown_at_once(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-NAMES = ["../evil", "a/b", "", ".old", ".", "-x", "steps", "a b", "ours@seed=0", "n" * 201]
+NAMES = ["../evil", "a/b", "", ".old", ".", "-x", "steps", "a b", "ours@", "n" * 201]
+
+
+@pytest.mark.parametrize("name", ["ours@../seed=0", "ours@seed", "a/b@seed=0", "ours@seed=a/b", "n@seed=" + 200 * "0"])
+def test_a_repetition_is_not_called_what_no_recipe_calls_it(tmp_path, name):
+    result = ticket("pretrain", "--data", "digits", f"--name={name}", "--run", tmp_path, "--dry-run")
+    assert result.code == 2, result
+    assert "cannot be a step's name" in result.err
+
+
+def test_a_repetition_of_a_recipes_step_can_be_named(tmp_path):
+    name = "ours@arm=imp-rec-7,seed=0"
+    result = ticket("pretrain", "--data", "digits", f"--name={name}", "--run", tmp_path, "--dry-run")
+    assert result.code == 0, result
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,7 +5,8 @@ import torch
 
 from ticketcli.data.digits import NORMALIZATION
 from ticketcli.data.instances import InstanceSet
-from ticketcli.data.sets import DATASETS, is_outlined, load_splits, terms_of
+from ticketcli.data.sets import load_splits
+from ticketcli.data.table import DATASETS, is_outlined, terms_of
 from ticketcli.errors import UsageError
 
 

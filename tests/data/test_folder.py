@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from tests.data.files import folder, noise, save, sources
-from ticketcli.data.sets import load_splits, natural_augment
+from ticketcli.data.sets import load_splits
+from ticketcli.data.table import natural_augment
 from ticketcli.errors import CorruptError, InputMissing, MismatchError, UsageError
 
 

@@ -13,8 +13,9 @@ from ticketcli.data.images import ImageSet, Normalization, Splits
 from ticketcli.data.label_maps import batch_of_maps
 from ticketcli.data.outlines import bitmap
 from ticketcli.data.scenes import COUNTS, NORMALIZATION, load_scenes
-from ticketcli.data.sets import load_splits, natural_augment
+from ticketcli.data.sets import load_splits
 from ticketcli.data.sources import Wanted
+from ticketcli.data.table import natural_augment
 from ticketcli.data.views import views_in_order
 from ticketcli.errors import UsageError
 

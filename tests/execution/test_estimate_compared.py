@@ -5,7 +5,8 @@ import json
 from tests.cli.command_line import ticket
 from ticketcli.cli.recipe_file import RecipeSource, read_recipe
 from ticketcli.execution import estimate
-from ticketcli.plan import all_refs, plan_recipe
+from ticketcli.inputs import all_refs
+from ticketcli.plan import plan_recipe
 from ticketcli.store.run_folder import Run
 
 COMPARED = """

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from tests.channels.nets import lived
 from ticketcli.explain.targets import ClassTarget
-from ticketcli.models.resnet import ResNet, Shape
+from ticketcli.models.resnet import ResNet
+from ticketcli.models.resnet_shape import Shape
 from ticketcli.tensors.seeds import generator
 
 

@@ -3,7 +3,6 @@ import re
 import pytest
 
 from tests.launch.recipes import STUDY, jobs
-from ticketcli.errors import InputMissing
 from ticketcli.launch.jobs import Place, Queued, index_range, submit_in_order
 
 
@@ -150,13 +149,6 @@ def test_a_changed_setting_changes_the_identity_of_all_that_hang_on_it(change, c
 @pytest.mark.parametrize(("indices", "words"), [((0,), "0"), ((2, 0, 1), "0-2"), ((0, 1, 3, 5, 6), "0-1,3,5-6")])
 def test_indices_as_sbatch_writes_them(indices, words):
     assert index_range(indices) == words
-
-
-@pytest.mark.parametrize("change", ["ours.rounds=1", "target.for_each.arm=[ours/4]"])
-def test_what_no_step_makes_is_missing(change):
-    with pytest.raises(InputMissing, match=r"'ours@seed=0' makes no '[24]'") as raised:
-        jobs(STUDY, change)
-    assert raised.value.hint.startswith("it makes 1, ")
 
 
 CROSSED = """

@@ -8,14 +8,9 @@ import torch
 from torch import nn
 
 from ticketcli.errors import MismatchError, UsageError
-from ticketcli.models.architectures import (
-    ARCHITECTURES,
-    architecture,
-    build_encoder,
-    masked_parameters,
-    prunable,
-)
+from ticketcli.models.architectures import build_encoder, masked_parameters, prunable
 from ticketcli.models.decoder import build_decoder
+from ticketcli.models.table import ARCHITECTURES, architecture, tap_names_of
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.files import copy_of, load_into
 from ticketcli.tensors.seeds import generator
@@ -54,6 +49,7 @@ def test_the_round_trip_of_every_architecture(arch):
     settle(decoder, taps)
     decoder.requires_grad_(False).eval()
     assert (tuple(taps), logits.shape) == (encoder.tap_names, (2, 3))
+    assert tap_names_of(arch) in (None, encoder.tap_names)
     assert len(encoder.depths) == len(taps)
     sides = [tap.shape[2] for tap in taps.values()]
     assert all(tap.ndim == 4 for tap in taps.values())

@@ -8,14 +8,15 @@ from torch import fx, nn
 
 from ticketcli.criteria.layerwise.bound import error_bound
 from ticketcli.errors import MismatchError, UsageError
-from ticketcli.models.architectures import architecture, build_encoder
+from ticketcli.models.architectures import build_encoder
 from ticketcli.models.cost import parameters
 from ticketcli.models.decoder import build_decoder
 from ticketcli.models.folding import folded
 from ticketcli.models.fpn import levels_of
-from ticketcli.models.gunn_layer import GunnLayer, GunnUnit, near_equal_segments
-from ticketcli.models.gunn_shape import NAMED, GunnShape, parse_shape
+from ticketcli.models.gunn_layer import GunnLayer, GunnUnit
+from ticketcli.models.gunn_shape import NAMED, GunnShape, near_equal_segments, parse_shape
 from ticketcli.models.semantic import build_semantic
+from ticketcli.models.table import architecture
 from ticketcli.stages.job import build_of
 from ticketcli.tensors.seeds import generator
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from ticketcli.errors import UsageError
-from ticketcli.models.architectures import architecture, build_encoder
+from ticketcli.models.architectures import build_encoder
 from ticketcli.models.decoder import build_decoder
+from ticketcli.models.table import architecture
 from ticketcli.tensors.modes import evaluating
 from ticketcli.tensors.seeds import generator
 

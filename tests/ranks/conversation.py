@@ -62,7 +62,7 @@ def fetching(folder, rank):
     """Whether published weights are there when this process asks for them; process 0 takes its time to fetch them."""
     kept, there = folder / "weights", []
 
-    def published(source, _known):
+    def published(source):
         there.append(kept.is_file())
         if rank == 0:
             time.sleep(0.5)
@@ -72,7 +72,7 @@ def fetching(folder, rank):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(import_weights, "published", published)
         config = ImportConfig(source="torchvision:resnet50")
-        import_weights._source(Job(config, {}, {}, (), None, None, torch.device("cpu")))
+        import_weights._source(Job(config, {}, {}, (), None, None, torch.device("cpu")), "")
     return there
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ticketcli.errors import TicketError, UsageError, UsageErrors
+from ticketcli.errors import TicketError, UsageError
 from ticketcli.recipe.for_each import step_name
 from ticketcli.recipe.recipe import parse_recipe
 from ticketcli.stage import STAGES
@@ -173,5 +173,5 @@ def test_a_reference_may_pin_a_variable_and_follow_the_others():
     ("pin", "words"), [("ours-3", "no 't' has arm=ours-3"), ("", "pins no variable"), ("dense,lr=1", "no 't' has lr=1")]
 )
 def test_what_cannot_be_pinned_is_refused(pin, words):
-    with pytest.raises(UsageErrors, match=words):
+    with pytest.raises(UsageError, match=words):
         parse(PINNED % pin)

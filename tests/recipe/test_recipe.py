@@ -1,6 +1,6 @@
 import pytest
 
-from ticketcli.errors import InputMissing, TicketError, UsageError, UsageErrors
+from ticketcli.errors import InputMissing, TicketError, UsageError
 from ticketcli.recipe.recipe import parse_recipe
 from ticketcli.stage import STAGES
 
@@ -153,7 +153,7 @@ def test_an_empty_recipe_says_what_it_lacks():
 
 
 def test_a_repeated_value_in_for_each_is_refused():
-    with pytest.raises(UsageErrors, match="a value twice"):
+    with pytest.raises(UsageError, match="a value twice"):
         parse(SWEEP.replace("arm: [dense,", "arm: [dense, dense,"))
 
 
@@ -167,3 +167,108 @@ steps:
     with pytest.raises(InputMissing, match="no instance of 'dense' fits") as caught:
         parse(text)
     assert "move w to for_each: at the top" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (
+            ("encoder: dense, decoder: dec, rounds: 3", "encoder: dens, decoder: dek, round: 3"),
+            ["no step 'dens'", "no step 'dek'", "unknown key 'round'"],
+        ),
+        (
+            ("ticket: ours/2, data: {", "ticket: our/2, seed: $s, round: 3, data: {clases: [1], "),
+            ["no step 'our'", "no for_each variable 's'", "unknown key 'round'", "unknown key 'clases'"],
+        ),
+        (
+            ("encoder: dense}", "encoder: $x, data: {name: $y}, lr: fast}"),
+            ["no for_each variable 'x'", "no for_each variable 'y'", "lr: "],
+        ),
+        (
+            ("stage: pretrain, data: digits", "stage: pretrain, data: $d, epoch: 1ep"),
+            ["no for_each variable 'd'", "unknown key 'epoch'"],  # and not that data is missing
+        ),
+        (
+            ("stage: pretrain, data: digits", "stage: pretrian, data: digits, for_each: 3"),
+            ["unknown stage 'pretrian'"],
+        ),
+        (
+            ("schema: 1", "schema: 2\nabuot: x\ndefaults: {prun: {}}\nreport: 3"),
+            ["unknown key 'abuot'", "schema is 2", "report is no mapping", "unknown stage 'prun'"],
+        ),
+        (
+            ("schema: 1", "for_each: {a: [], b: 3}"),
+            ["schema is None", "'a' needs a list of values", "'b' needs a list of values"],
+        ),
+    ],
+)
+def test_no_mistake_hides_another(change, found):
+    with pytest.raises(UsageError) as caught:
+        parse(CHAIN.replace(*change, 1))
+    errors = getattr(caught.value, "errors", (caught.value,))
+    assert len(errors) == len(found)
+    for error, what in zip(sorted(errors, key=str), sorted(found), strict=True):
+        assert error.what.startswith(what)
+
+
+def test_bad_overrides_are_told_with_each_other_and_with_the_rest():
+    said = messages(
+        CHAIN.replace("rounds: 3", "rouns: 3"), overrides=["our.lr=1", "t.lr=0.5"], drops=["dense.lr", "x.y"]
+    )
+    for what in ("'our' is not in", "'lr' is not in", "'x' is not in", "unknown key 'rouns'"):
+        assert what in said
+    assert said.count("   at: ") == 4
+
+
+def test_an_instance_that_does_not_fit_is_told_with_the_rest():
+    text = """
+schema: 1
+steps:
+  dense: {stage: pretrain, data: digits, for_each: {w: [1, 2]}, seed: $w}
+  dec: {stage: train-decoder, encoder: dense, ht: 3}
+  t: {stage: transfer, ticket: dense@w=3, dta: digits}
+"""
+    said = messages(text)
+    for what in ("no instance of 'dense' fits", "unknown key 'ht'", "no 'dense' has w=3", "unknown key 'dta'"):
+        assert what in said
+
+
+def test_tables_are_told_with_the_steps_that_are_not_good():
+    report = """report:
+  tables:
+    a: {table: targt, at: 3}
+    b: {table: target, rows: amr, over: sed}
+    c: {tble: target}
+    d: {table: dense}
+    e: {table: target, against: ours/3, compare: [ours/2, ours/2]}
+    f: {table: ours, against: 3}
+  contrasts:
+    q: {of: targt, metric: top1, plus: ours/2, less: flat/2}
+    r: {of: target, metric: top1, plus: ours/4, less: flt/2, needs: s}
+  replicates: none
+"""
+    said = messages(SWEEP[: SWEEP.index("report:")].replace("rounds: 2", "round: 2, fraction: 3") + report)
+    for what in (
+        "unknown key 'round'", "fraction: ", "no step 'targt'", "a sparsity is a share", "not repeated over 'amr'",
+        "not repeated over 'sed'", "unknown key 'tble'", "'dense' is a pretrain step", "compare has 1 values",
+        "no row '3'", "no cell 'ours/4'", "no cell 'flt/2'", "no contrast 's'", "replicates is 'none'",
+    ):  # fmt: skip
+        assert what in said, what
+
+
+def test_of_a_step_whose_repetitions_nobody_knows_tables_say_nothing():
+    """What follows from a mistake is none."""
+    text = SWEEP.replace("arm: [dense, ours/2, flat/2]", "arm: [dens, ours/2, flat/2]")
+    assert messages(text).splitlines()[0] == "no step 'dens'"
+    assert messages(text).count("   at: ") == 1
+    text = SWEEP.replace("stage: transfer", "stage: tranfer")
+    assert messages(text).count("   at: ") == 1
+
+
+def test_what_hangs_on_a_step_that_is_not_good_is_not_blamed():
+    text = SWEEP.replace(
+        "{stage: pretrain, data: digits, seed: $seed}", "{stage: pretrain, data: digits, seed: x, keep: 3}"
+    )
+    assert {line for line in messages(text).splitlines() if "at:" in line} == {
+        "   at: steps.dense.seed", "   at: steps.dense.keep",
+    }  # fmt: skip

@@ -181,7 +181,7 @@ def test_batchnorm_of_a_frozen_part_is_reestimated_though_the_rest_is_trained():
 
 
 def test_images_of_coco_are_mirrored_and_digits_are_not():
-    from ticketcli.data.sets import natural_augment
+    from ticketcli.data.table import natural_augment
 
     for name, kind in (("coco", "crop-flip"), ("coco:x", "crop-flip"), ("maps:x", "crop-flip"), ("scenes", "shift")):
         assert natural_augment(name, 800) == kind

@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from ticketcli.bench.job import BenchJob
-from ticketcli.models.architectures import architecture, build_encoder, prunable
+from ticketcli.models.architectures import build_encoder, prunable
 from ticketcli.models.encoder import Encoder
+from ticketcli.models.table import architecture
 from ticketcli.store.mask import Mask
 from ticketcli.tensors.seeds import derive, generator, integers
 from ticketcli.tensors.select import drop_smallest

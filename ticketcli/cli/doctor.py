@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +19,7 @@ from ticketcli.cli import process
 from ticketcli.cli.completion import recipes
 from ticketcli.cli.endings import as_told, is_traceback_wanted
 from ticketcli.data.sources import Sources
+from ticketcli.errors import UsageError
 from ticketcli.store.run_folder import Run
 from ticketcli.units import human_seconds
 
@@ -27,6 +30,10 @@ def command(name: str) -> Any:
 
 
 def doctor(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="step.key=value of the recipe, as often as wanted.")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option("--drop", help="Leave step.key out of the recipe.")] = None,
     run: process.RunOption = Path("run"),
     recipe: Annotated[
         str,
@@ -44,6 +51,9 @@ def doctor(
     Nothing is changed or left behind. Exits with 0 unless something failed, else with the code that a run would end
     with: 8 for no space, 5 for missing data, 2 for an unusable recipe, 1 for the rest.
     """
+    if (overrides or drop) and not recipe:
+        what, hint = "what is changed is a recipe's, and none is named", "ticket doctor --recipe RECIPE step.key=value"
+        raise UsageError(what, where=" ".join([*(overrides or []), *(drop or [])]), hint=hint)
 
     def speak(text: str) -> None:
         if not quiet:
@@ -55,7 +65,7 @@ def doctor(
     measured, disk, memory = [], None, None
     if recipe and torch_found.state == "ok":
         speak(f"measuring {recipe}")
-        check, disk, memory = _measure(recipe, Run(run), device, Sources(data_dir))
+        check, disk, memory = _measure(recipe, overrides or [], drop or [], Run(run), device, Sources(data_dir))
         measured = [check]
     maybe = [
         software.check_versions(),
@@ -81,14 +91,16 @@ def doctor(
         raise typer.Exit(failed[0].code)
 
 
-def _measure(recipe: str, run: Run, device: str, sources: Sources) -> tuple[Check, int | None, int | None]:
+def _measure(
+    recipe: str, overrides: Sequence[str], drops: Sequence[str], run: Run, device: str, sources: Sources
+) -> tuple[Check, int | None, int | None]:
     """What `run --estimate` measures: a finding, bytes of disk, bytes of memory."""
     process.share_the_machine()
     from ticketcli.cli.recipe_file import RecipeSource, read_recipe
     from ticketcli.plan import plan_recipe
 
     try:
-        steps = plan_recipe(RecipeSource(*read_recipe(recipe)).load(), run)
+        steps = plan_recipe(RecipeSource(*read_recipe(recipe), overrides, drops).load_to_run(), run)
         from ticketcli.execution.estimate import estimate  # torch is loaded here, and only here
         from ticketcli.execution.orders import Options
 
@@ -98,8 +110,9 @@ def _measure(recipe: str, run: Run, device: str, sources: Sources) -> tuple[Chec
             traceback.print_exc()
         error = as_told(caught)
         what = "; ".join(str(error).splitlines()[:1])
+        words = shlex.join([recipe, *overrides, *(word for key in drops for word in ("--drop", key))])
         return (
-            Check("recipe", "fail", f"{recipe}: {what}", error.hint or f"ticket validate {recipe}", error.code),
+            Check("recipe", "fail", f"{recipe}: {what}", error.hint or f"ticket validate {words}", error.code),
             None,
             None,
         )

@@ -11,9 +11,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+from ticketcli.cli.recipe_check import check_step
 from ticketcli.disk import read_regular
 from ticketcli.errors import CorruptError, InputMissing, TicketError, UsageError, did_you_mean
-from ticketcli.recipe.recipe import Recipe, parse_recipe
+from ticketcli.recipe.recipe import Check, Recipe, parse_recipe
 from ticketcli.recipe.strict_yaml import LONGEST
 from ticketcli.stage import STAGES
 from ticketcli.store.run_folder import RECIPE, Run
@@ -58,9 +59,14 @@ def read_recipe(name: str) -> tuple[str, str]:
 
 
 def load_recipe(text: str, source: str, overrides: Sequence[str] = (), drops: Sequence[str] = ()) -> Recipe:
-    """Parse a recipe against the table of stages."""
+    """Parse a recipe against the table of stages, whether or not all of it can be run: it may have been, before."""
+    return _parsed(RecipeSource(text, source, overrides, drops), None)
+
+
+def _parsed(given: RecipeSource, check: Check | None) -> Recipe:
     configs = {name: spec.config for name, spec in STAGES.items()}
-    return parse_recipe(text, configs, where=source, overrides=overrides, drops=drops)
+    text, source, overrides, drops = given
+    return parse_recipe(text, configs, where=source, overrides=overrides, drops=drops, check=check)
 
 
 class RecipeSource(NamedTuple):
@@ -72,8 +78,12 @@ class RecipeSource(NamedTuple):
     drops: Sequence[str] = ()
 
     def load(self) -> Recipe:
-        """Parse it."""
-        return load_recipe(self.text, self.source, self.overrides, self.drops)
+        """Parse it; as `load_recipe`."""
+        return _parsed(self, None)
+
+    def load_to_run(self) -> Recipe:
+        """Parse it, and refuse it where it tells of itself that it cannot run."""
+        return _parsed(self, check_step)
 
     @property
     def name(self) -> str:

@@ -76,7 +76,7 @@ def run_recipe(
     if tensorboard:
         require_tensorboard()
     given = RecipeSource(*read_recipe(recipe), overrides or [], drop or [])
-    parsed, source = given.load(), given.source
+    parsed, source = given.load_to_run(), given.source
     folder = Run(run)
     asked = asked_steps(parsed, only)
     plans: dict[str, Step] = {step.name: step for step in plan_recipe(parsed, folder)}

@@ -74,7 +74,7 @@ def _rendering(given: RecipeSource, run: Path, to: Path, profile: Path | None, d
     from ticketcli.launch.record import LOGS
     from ticketcli.launch.script import Setting, scripts
 
-    site, recipe = load_profile(profile), given.load()
+    site, recipe = load_profile(profile), given.load_to_run()
     jobs = jobs_of(recipe)
     copy = f"{given.name}-{digest(given.text)[:12]}.yaml"  # queued jobs keep theirs when the recipe changes
     drops = [word for key in given.drops for word in ("--drop", key)]

@@ -21,7 +21,7 @@ from ticketcli.launch.torchrun import Several
 from ticketcli.plan import Step, find_by_kind, make_step, plan_step, recorded_step
 from ticketcli.recipe.config import Flag
 from ticketcli.recipe.configs import flat_fields
-from ticketcli.recipe.recipe import check_step_name
+from ticketcli.recipe.recipe import check_own_name
 from ticketcli.recipe.strict_yaml import load_yaml
 from ticketcli.stage import STAGES, StageSpec
 from ticketcli.store.run_folder import Run
@@ -198,7 +198,7 @@ def _run(
     if tensorboard:
         require_tensorboard()
     folder = Run(run)
-    check_step_name(name, "--name")
+    check_own_name(name, "--name")
     recorded = recorded_step(folder, name)
     needed = spec.required(spec.config.parse(values, where=spec.name))  # told first: a setting that is wrong
     for role, mark in spec.config.references().items():

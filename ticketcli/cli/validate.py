@@ -12,7 +12,7 @@ import typer
 
 from ticketcli.cli import process
 from ticketcli.cli.completion import recipes as offered
-from ticketcli.cli.recipe_file import load_recipe, read_recipe
+from ticketcli.cli.recipe_file import RecipeSource, read_recipe
 from ticketcli.errors import TicketError, UsageError, UsageErrors
 
 _OVERRIDE = re.compile(r"[^/=]+\.[^/=]+=.*", re.DOTALL)
@@ -45,7 +45,7 @@ def validate(
     for recipe in recipes:
         try:
             text, source = read_recipe(recipe)
-            n_steps = len(load_recipe(text, source, overrides, drop or []).steps)
+            n_steps = len(RecipeSource(text, source, overrides, drop or []).load_to_run().steps)
         except TicketError as error:
             several = error.errors if isinstance(error, UsageErrors) else (error,)
             rows.append({"recipe": recipe, "good": False, "errors": [str(one) for one in several]})

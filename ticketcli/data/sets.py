@@ -1,115 +1,24 @@
-"""The table of image sets: one file and one line each."""
+"""An image set by its name, narrowed and divided as it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
-from ticketcli.data.cifar import load_cifar10, load_cifar100
-from ticketcli.data.coco import load_coco
-from ticketcli.data.digits import load_digits
-from ticketcli.data.folder import load_folder, load_images
-from ticketcli.data.imagenet import load_imagenet
 from ticketcli.data.images import Images, Splits, limit, narrow, some
 from ticketcli.data.instances import InstanceSet
 from ticketcli.data.lazy import sized
-from ticketcli.data.maps import load_maps
-from ticketcli.data.mnist import load_fashion, load_mnist
-from ticketcli.data.scenes import load_scenes
 from ticketcli.data.sources import Sources, Wanted
 from ticketcli.data.splitting import Whole, split
-from ticketcli.data.svhn import load_svhn
-from ticketcli.errors import UsageError, did_you_mean
+from ticketcli.data.table import known_set
+from ticketcli.errors import UsageError
 from ticketcli.events import Note
-
-_LARGE = 128  # pixels
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """How to load a set, the augmentation that suits it at a number of pixels, its terms, and its counts.
-
-    `terms`: as README.md lists them, under "Image sets"; "" where they are the user's own affair. `takes_path`:
-    NAME:PATH; None is either, NAME alone or NAME:PATH. `made_of`: NAME or NAME:SET, images that are made of another
-    set's, by default of this one. `side`: pixels of all its images, 0 where they come in any size. `is_outlined`: there
-    are outlined objects on them, or label images to them.
-    """
-
-    load: Callable[[Wanted], Whole]
-    augment: Callable[[int], str]
-    terms: str = ""
-    published: tuple[int, int] | None = None
-    takes_path: bool | None = False
-    made_of: str = ""
-    side: int = 0
-    is_outlined: bool = False
-
-
-def _always(name: str) -> Callable[[int], str]:
-    return lambda image_size: name
-
-
-def _by_size(image_size: int) -> str:
-    return "resized-crop" if image_size >= _LARGE else "crop-flip"
-
-
-DATASETS: Mapping[str, Dataset] = {
-    "digits": Dataset(load_digits, _always("shift"), "public (UCI)", side=32),
-    "mnist": Dataset(load_mnist, _always("shift"), "a public research set", (60_000, 10_000), side=32),
-    "fashion-mnist": Dataset(load_fashion, _always("crop-flip"), "MIT", (60_000, 10_000), side=32),
-    "cifar10": Dataset(load_cifar10, _always("crop-flip"), "a public research set", (50_000, 10_000), side=32),
-    "cifar100": Dataset(load_cifar100, _always("crop-flip"), "a public research set", (50_000, 10_000), side=32),
-    "svhn": Dataset(load_svhn, _always("shift"), "not for commercial use", (73_257, 26_032), side=32),
-    "imagenet": Dataset(load_imagenet, _always("resized-crop"), "research, not commercial", (1_281_167, 50_000)),
-    "folder": Dataset(load_folder, _by_size, takes_path=True),
-    "images": Dataset(load_images, _by_size, takes_path=True),
-    "coco": Dataset(
-        load_coco, _always("crop-flip"), "annotations CC BY 4.0, images as each says", (118_287, 5_000), None,
-        is_outlined=True,
-    ),
-    "maps": Dataset(load_maps, _always("crop-flip"), takes_path=True, is_outlined=True),
-    "scenes": Dataset(load_scenes, _always("none"), made_of="digits", is_outlined=True),
-}  # fmt: skip
-
-
-def _known(name: str) -> tuple[Dataset, str]:
-    head, _, path = name.partition(":")
-    known = DATASETS.get(head)
-    if known is None or (known.takes_path not in (None, bool(path)) and not known.made_of):
-        names = [f"{word}:PATH" if row.takes_path else word for word, row in DATASETS.items()]
-        raise UsageError(f"unknown image set '{name}'", where="data.name", hint=did_you_mean(name, names))
-    return known, path
-
-
-def natural_augment(name: str, image_size: int) -> str:
-    """The augmentation that `augment: auto` stands for."""
-    known, path = _known(name)
-    return natural_augment(path or known.made_of, image_size) if known.made_of else known.augment(image_size)
-
-
-def side_of(name: str) -> int:
-    """Pixels of all images of a set, 0 where they come in any size."""
-    return _known(name)[0].side
-
-
-def is_outlined(name: str) -> bool:
-    """Whether a set's images have outlined objects, or label images."""
-    return _known(name)[0].is_outlined
-
-
-def terms_of(name: str) -> str:
-    """The terms of an image set; "" where they are the user's own affair, or nobody knows the set any more."""
-    head, _, path = name.partition(":")
-    known = DATASETS.get(head)
-    if known is None:
-        return ""
-    return terms_of(path or known.made_of) if known.made_of else known.terms
 
 
 @lru_cache(maxsize=2)
 def _whole(name: str, broken: str, sources: Sources) -> Whole:
-    known, path = _known(name)
+    known, path = known_set(name)
     found = known.load(Wanted(sources, path, broken))
     if known.published and not path:
         counts = len(found.train.labels), len(found.test.labels) if found.test is not None else 0
@@ -132,10 +41,10 @@ def _splits(
     sources: Sources,
     images: int | None = None,
 ) -> Splits:
-    known, path = _known(name)
+    known, path = known_set(name)
     if known.made_of:  # what is asked for is asked of the images that they are made of
         within = path or known.made_of
-        own = not _known(within)[0].made_of and _whole(within, broken, sources).validation is not None
+        own = not known_set(within)[0].made_of and _whole(within, broken, sources).validation is not None
         asked = classes, per_class, seed, None, validation, 0 if own else split_seed, broken, sources
         inner = _splits.__wrapped__(within, *asked)  # not remembered beside what is made of it
         made = known.load(Wanted(sources, path, broken, images, image_size, split_seed, inner))

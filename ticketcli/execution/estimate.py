@@ -22,7 +22,8 @@ from ticketcli.events import Pause, Progress
 from ticketcli.execution.exchange import load_input
 from ticketcli.execution.machine import peak_gpu_memory, peak_memory, pick_device, settled
 from ticketcli.execution.orders import Options
-from ticketcli.plan import Step, all_refs
+from ticketcli.inputs import all_refs
+from ticketcli.plan import Step
 from ticketcli.recipe.computing import StageConfig
 from ticketcli.recipe.configs import ImportConfig, PretrainConfig, Training
 from ticketcli.recipe.prune_config import PruneConfig

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ticketcli import __version__
-from ticketcli.data.sets import terms_of
+from ticketcli.data.table import terms_of
 from ticketcli.exports.licences import UNKNOWN, licence_of
 from ticketcli.exports.packing import Written
 from ticketcli.exports.subject import Subject

@@ -17,9 +17,10 @@ from ticketcli.data.instances import InstanceSet
 from ticketcli.data.lazy import Files, LazySet
 from ticketcli.data.listing import walk
 from ticketcli.data.preparation import prepare
-from ticketcli.data.sets import is_outlined, load_splits
+from ticketcli.data.sets import load_splits
 from ticketcli.data.showing import resized, show, shown_size
 from ticketcli.data.sources import Sources
+from ticketcli.data.table import is_outlined
 from ticketcli.errors import InputMissing, UsageError
 from ticketcli.recipe.configs import Data
 

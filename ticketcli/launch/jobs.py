@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ticketcli.canon import digest
-from ticketcli.errors import InputMissing
+from ticketcli.inputs import default_of, taken
 from ticketcli.recipe.for_each import step_name
 from ticketcli.recipe.recipe import Recipe, RecipeStep, Ref
 from ticketcli.stage import STAGES, Unit
@@ -67,11 +67,7 @@ class Queued:
 
 
 def jobs_of(recipe: Recipe) -> tuple[Job, ...]:
-    """All jobs of a recipe, each after those that it needs.
-
-    Raises:
-        InputMissing: a step takes what no other makes.
-    """
+    """All jobs of a recipe, each after those that it needs. What steps take is made by others: `mistakes` has none."""
     return tuple(_Assembly(recipe).jobs())
 
 
@@ -143,34 +139,22 @@ class _Assembly:
         return name
 
     def _needs(self, step: RecipeStep) -> tuple[Place, ...]:
-        """The last task of each step that this one takes something of, without those that others wait for anyway.
-
-        Raises:
-            InputMissing: something that the step referred to does not make.
-        """
+        """The last task of each step that this one takes something of, without those that others wait for anyway."""
         last: dict[str, tuple[int, Place]] = {}
         for role, ref in step.refs.items():
             for output in self._outputs(step, role, ref, STAGES[step.stage].units(step.config)):
-                found = self.makers.get((ref.step, output))
-                if found is None:
-                    known = [name for step_, name in self.makers if step_ == ref.step]
-                    what, hint = f"'{ref.step}' makes no '{output}'", "it makes " + ", ".join(known)
-                    raise InputMissing(what, where=f"{step.name}.{role}", hint=hint)
+                found = self.makers[ref.step, output]
                 last[ref.step] = max(last.get(ref.step, found), found)
         places = {place for _, place in last.values()}
         far = set().union(*(self.behind[place] for place in places))
         return tuple(sorted(places - far))
 
-    def _outputs(self, step: RecipeStep, role: str, ref: Ref, units: Sequence[Unit]) -> list[str]:
+    def _outputs(self, step: RecipeStep, role: str, ref: Ref, units: Sequence[Unit]) -> tuple[str, ...]:
         """What these units of a step take from a reference."""
         if ref.path is not None:
-            return []
-        if ref.output:
-            return [ref.output]
-        spec, producer = STAGES[step.stage], self.recipe[ref.step]
-        if spec.config.references()[role].series:
-            return [unit.series for unit in units if unit.series]
-        return [STAGES[producer.stage].default_output(producer.config)]
+            return ()
+        mark = STAGES[step.stage].config.references()[role]
+        return taken(ref, mark, units, default_of(self.recipe[ref.step]))
 
     def _identity(self, step: RecipeStep, unit: Unit) -> str:
         inputs = {

@@ -6,7 +6,7 @@ Source: the paper, sections 4.1 and 4.2. It gives no more than "an inversed ResN
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ticketcli.errors import UsageError, did_you_mean
 from ticketcli.models.cost import tap_outlines
 from ticketcli.models.encoder import BlockKind, Encoder
 from ticketcli.models.folding import Normalized
 from ticketcli.models.gunn_layer import UpGunn
 from ticketcli.models.resnet import initialise
+from ticketcli.models.table import check_hints
 from ticketcli.tensors.seeds import generator
 
 _LEAST_WIDTH = 8
@@ -166,7 +166,7 @@ class Decoder(nn.Module):
         draw: torch.Generator,
     ) -> None:
         super().__init__()
-        _check_hints(hints, shapes)
+        check_hints(hints, list(shapes))
         self.hints = frozenset(hints)
         self.order = tuple(reversed(list(shapes)))
         self.kind, self.width = kind, width
@@ -207,16 +207,6 @@ class Decoder(nn.Module):
 def _stage_name(tap: str) -> str:
     """A module's name holds no dots."""
     return tap.replace(".", "_")
-
-
-def _check_hints(hints: Sequence[str], taps: Iterable[str]) -> None:
-    names = list(taps)
-    for hint in hints:
-        if hint not in names:
-            advice = f"{did_you_mean(hint, names)} The deepest: hints: [{', '.join(names[-2:])}]"
-            raise UsageError(f"no tap '{hint}'", where="hints", hint=advice)
-    if len(set(hints)) != len(hints):
-        raise UsageError("a hint is named twice", where="hints")
 
 
 def _doublings(side: int, image_size: int) -> list[int]:

@@ -55,7 +55,7 @@ class Gunn(StagedEncoder):
             n_in = channels
         self.last = None if shape.last is None else _transition(n_in, shape.last)
         self.pool = nn.AvgPool2d(2, ceil_mode=True)
-        self.tap_names = tuple(f"layer{number}" for number in range(1, len(shape.layers) + 1))
+        self.tap_names = shape.tap_names
         self.depths = tuple(map(len, shape.layers))
         self.fc = nn.Linear(n_in if shape.last is None else shape.last, n_classes)
         initialise(self, draw)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ticketcli.errors import UsageError
 from ticketcli.models.folding import Normalized
+from ticketcli.models.gunn_shape import equal_segments, near_equal_segments
 from ticketcli.models.shared_state import SharedState
 
 MakeUnit = Callable[[int, int], nn.Module]  # channels of the state, channels of the segment -> what updates it
@@ -120,32 +121,6 @@ class GunnLayer(nn.Module):
     def extra_repr(self) -> str:
         """The sizes that printing the network shows."""
         return f"segments={'+'.join(map(str, self.segments))}"
-
-
-def equal_segments(channels: int, n: int) -> tuple[int, ...]:
-    """`n` segments of one size.
-
-    Raises:
-        UsageError: there are no such; the hint has sizes that are as equal as can be.
-    """
-    if n < 1 or channels < n:
-        raise UsageError(
-            f"{channels} channels cannot be {n} segments", where="segments", hint="1 or more channels each"
-        )
-    if channels % n:
-        sizes = "+".join(map(str, near_equal_segments(channels, n)))
-        raise UsageError(
-            f"{channels} channels do not divide into {n} equal segments", where="segments",
-            hint=f"another number, or unequal sizes that are written out: {sizes}",
-        )  # fmt: skip
-    return (channels // n,) * n
-
-
-def near_equal_segments(channels: int, n: int) -> tuple[int, ...]:
-    """At most `n` segments whose sizes differ by one at most, larger ones first."""
-    n = min(n, channels)
-    size, over = divmod(channels, n)
-    return (size + 1,) * over + (size,) * (n - over)
 
 
 class UpGunn(nn.Module):

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from ticketcli.errors import UsageError, did_you_mean
-from ticketcli.models.gunn_layer import equal_segments
 
 PREFIX = "gunn:"
 Form = Literal["cifar", "imagenet"]
@@ -48,6 +47,11 @@ class GunnShape:
     def image_size(self) -> int:
         """The side in pixels of the images that it is for."""
         return 32 if self.form == "cifar" else 224
+
+    @property
+    def tap_names(self) -> tuple[str, ...]:
+        """The layers."""
+        return tuple(f"layer{number}" for number in range(1, len(self.layers) + 1))
 
 
 def parse_shape(text: str) -> GunnShape:
@@ -94,3 +98,29 @@ def _segments(part: str) -> tuple[int, ...]:
 
 def _error(what: str, hint: str) -> UsageError:
     return UsageError(what, where="arch", hint=hint)
+
+
+def equal_segments(channels: int, n: int) -> tuple[int, ...]:
+    """`n` segments of one size.
+
+    Raises:
+        UsageError: there are no such; the hint has sizes that are as equal as can be.
+    """
+    if n < 1 or channels < n:
+        raise UsageError(
+            f"{channels} channels cannot be {n} segments", where="segments", hint="1 or more channels each"
+        )
+    if channels % n:
+        sizes = "+".join(map(str, near_equal_segments(channels, n)))
+        raise UsageError(
+            f"{channels} channels do not divide into {n} equal segments", where="segments",
+            hint=f"another number, or unequal sizes that are written out: {sizes}",
+        )  # fmt: skip
+    return (channels // n,) * n
+
+
+def near_equal_segments(channels: int, n: int) -> tuple[int, ...]:
+    """At most `n` segments whose sizes differ by one at most, larger ones first."""
+    n = min(n, channels)
+    size, over = divmod(channels, n)
+    return (size + 1,) * over + (size,) * (n - over)

@@ -6,8 +6,7 @@ torchvision has them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,27 +14,7 @@ from torch.nn import functional as F
 
 from ticketcli.models.encoder import BlockKind, StagedEncoder, Tap
 from ticketcli.models.folding import Normalized
-
-Shortcut = Literal["projection", "padding"]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What tells one ResNet from another.
-
-    Attributes:
-        depths: blocks in each stage; the first stage keeps the resolution, each later one halves it.
-        widths: inner channels of each stage's blocks; the first is the stem's, too.
-        block: `basic`, or `bottleneck`, which gives four times its inner channels.
-        stem: side of its kernel; 7 strides by two and is followed by a max-pool, 3 does neither.
-        shortcut: where a block widens: a 1x1 convolution, or `padding` with zero channels (the paper's option A).
-    """
-
-    depths: tuple[int, ...]
-    widths: tuple[int, ...] = (64, 128, 256, 512)
-    block: BlockKind = "basic"
-    stem: Literal[3, 7] = 7
-    shortcut: Shortcut = "projection"
+from ticketcli.models.resnet_shape import Shape, Shortcut
 
 
 class Block(nn.Module):
@@ -140,7 +119,7 @@ class ResNet(StagedEncoder):
         n_in = shape.widths[0]
         self.conv1 = nn.Conv2d(3, n_in, shape.stem, 2 if shape.stem == 7 else 1, shape.stem // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(n_in)
-        self.tap_names = tuple(f"layer{number}" for number in range(1, len(shape.depths) + 1))
+        self.tap_names = shape.tap_names
         block = _BLOCKS[shape.block]
         for place, (name, width, depth) in enumerate(zip(self.tap_names, shape.widths, shape.depths, strict=True)):
             n_out = width * block.expansion

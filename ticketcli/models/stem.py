@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ticketcli.errors import UsageError
-from ticketcli.models.architectures import ARCHITECTURES, SMALL_STEM
+from ticketcli.models.table import ARCHITECTURES, SMALL_STEM
 from ticketcli.tensors.seeds import generator
 
 Form = Literal["fresh", "center", "resize", "keep7"]

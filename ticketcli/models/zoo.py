@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ticketcli.errors import InputMissing, UsageError, did_you_mean
+from ticketcli.models.table import torchvision_name
 
 PAPERS = "IMAGENET1K_V1"  # the first weights that torchvision published, which the paper's figures belong to
 
@@ -42,28 +43,24 @@ class Published:
     url: str
 
 
-def published(source: str, known: tuple[str, ...]) -> Published:
+def published(source: str) -> Published:
     """Fetch ``torchvision:NAME@TAG`` or ``timm:NAME``, from the library's own cache where it is there.
 
     Args:
         source: without a tag, torchvision's first ImageNet weights are meant, which are the paper's.
-        known: the architectures that torchvision weights can be had for.
 
     Raises:
         UsageError: no such network or tag.
         InputMissing: offline; says what to fetch and where to put it.
     """
     zoo, _, rest = source.partition(":")
-    return {"torchvision": _torchvision, "timm": _timm}[zoo](rest, known)
+    return {"torchvision": _torchvision, "timm": _timm}[zoo](rest)
 
 
-def _torchvision(text: str, known: tuple[str, ...]) -> Published:
+def _torchvision(text: str) -> Published:
     from torchvision import models
 
-    name, _, tag = text.partition("@")
-    if name not in known or name not in models.list_models(module=models):
-        both = [one for one in known if one in models.list_models(module=models)]
-        raise UsageError(f"no torchvision network '{name}' here", where="import.source", hint=did_you_mean(name, both))
+    name, tag = torchvision_name(text, models.list_models(module=models))
     tags = models.get_model_weights(name).__members__
     tag = tag or PAPERS
     if tag not in tags:
@@ -84,7 +81,7 @@ def _torchvision(text: str, known: tuple[str, ...]) -> Published:
     )
 
 
-def _timm(text: str, _known: tuple[str, ...]) -> Published:
+def _timm(text: str) -> Published:
     try:
         import timm
     except ImportError:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
-from ticketcli.errors import UsageError, UsageErrors, did_you_mean
+from ticketcli.errors import TicketError, UsageError, UsageErrors, collected, did_you_mean
 from ticketcli.units import Duration as _Duration
 
 _RANGE = re.compile(r"\s*(\d{1,18})\s*-\s*(\d{1,18})\s*")
@@ -109,17 +109,15 @@ class Config(BaseModel):
         Raises:
             UsageErrors: everything that is wrong with all of them; `example` is the hint where one is no mapping.
         """
-        errors: list[UsageError] = []
+        errors: list[TicketError] = []
         found: dict[str, Self] = {}
         for name, values in several.items():
             place = f"{where}.{name}"
             if not isinstance(values, dict):
                 errors.append(UsageError("not a mapping", where=place, hint=example))
                 continue
-            try:
+            with collected(errors):
                 found[str(name)] = cls.parse(values, where=place)
-            except UsageErrors as all_of_one:
-                errors.extend(all_of_one.errors)
         if errors:
             raise UsageErrors(errors)
         return found

@@ -131,6 +131,11 @@ class ImportConfig(StageConfig):
         """Whether it brings back what `ticket export` has packed."""
         return self.source.endswith(PACKED)
 
+    @property
+    def is_published(self) -> bool:
+        """Whether the weights are of a zoo, which knows their architecture."""
+        return self.references()["source"].is_word(self.source)
+
 
 class TrainDecoderConfig(Training):
     """Settings of `ticket train-decoder` (the paper, sections 4.1, 4.2 and 5.1)."""

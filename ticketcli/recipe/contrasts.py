@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import product
 from typing import Annotated, Literal, Self
@@ -115,54 +115,62 @@ def check_contrasts(
     instances: Mapping[str, Sequence[Variables]],
     *,
     as_written: bool,
-) -> None:
-    """Refuse what names no step, no cell, or no contrast.
+) -> Iterator[UsageError]:
+    """What names no step, no cell, or no contrast.
 
     Args:
         contrasts: by name.
-        stages: step -> its stage.
-        instances: step -> the variables of each of its repetitions.
+        stages: step -> its stage, "" where there is no such stage.
+        instances: step -> the variables of each of its repetitions, without the steps of which nobody knows them.
         as_written: nothing was overridden; else cells that are gone are no mistake.
-
-    Raises:
-        UsageError: the first thing that does not fit.
     """
     for name, config in contrasts.items():
         where = f"report.contrasts.{name}"
-        _check_names(name, config, contrasts, where)
-        for step in config.of:
-            if step not in stages:
-                raise UsageError(f"no step '{step}'", where=f"{where}.of", hint=did_you_mean(step, stages))
-        kinds = {stages[step] for step in config.of}
+        yield from _wrong_names(name, config, contrasts, where)
+        unknown = [step for step in config.of if step not in stages]
+        for step in unknown:
+            yield UsageError(f"no step '{step}'", where=f"{where}.of", hint=did_you_mean(step, stages))
+        kinds = {stages.get(step, "") for step in config.of}
+        if "" in kinds:
+            continue
         if kinds and not (kinds == {"prune"} or (len(config.of) == 1 and kinds <= set(METRICS))):
             what = "of is one step that transfers or evaluates, or several that prune"
-            raise UsageError(what, where=f"{where}.of", hint="compare two contrasts with difference:")
-        if config.metric == MASKS:
-            _check_pairs(config, where, kinds)
-        if as_written and config.of:
-            known = [name for step in config.of for one in instances[step] for name in _possible(step, one, config)]
-            for cell in (*config.plus, *config.less):
-                for part in between(cell):
-                    if not any(fnmatchcase(possible, _open(part, stages[config.of[0]])) for possible in known):
-                        raise UsageError(f"no cell '{part}'", where=where, hint=did_you_mean(part, known))
+            yield UsageError(what, where=f"{where}.of", hint="compare two contrasts with difference:")
+        elif config.metric == MASKS:
+            yield from _wrong_pairs(config, where, kinds)
+        if as_written and all(step in instances for step in config.of):
+            yield from _wrong_cells(config, where, stages, instances)
 
 
-def _check_names(name: str, config: ContrastConfig, contrasts: Mapping[str, ContrastConfig], where: str) -> None:
+def _wrong_names(
+    name: str, config: ContrastConfig, contrasts: Mapping[str, ContrastConfig], where: str
+) -> Iterator[UsageError]:
     for other in (*config.refers_to, *config.needs, *((config.margin_of,) if config.margin_of else ())):
         if other not in contrasts:
-            raise UsageError(f"no contrast '{other}'", where=where, hint=did_you_mean(other, contrasts))
+            yield UsageError(f"no contrast '{other}'", where=where, hint=did_you_mean(other, contrasts))
+            continue
         if other in config.refers_to and (other == name or contrasts[other].refers_to):
-            raise UsageError(f"'{other}' refers to another contrast itself", where=where, hint="one level is enough")
+            yield UsageError(f"'{other}' refers to another contrast itself", where=where, hint="one level is enough")
         if other in config.needs and contrasts[other].role != "gate":
-            raise UsageError(f"'{other}' is no gate", where=f"{where}.needs", hint="role: gate")
+            yield UsageError(f"'{other}' is no gate", where=f"{where}.needs", hint="role: gate")
 
 
-def _check_pairs(config: ContrastConfig, where: str, kinds: set[str]) -> None:
+def _wrong_pairs(config: ContrastConfig, where: str, kinds: set[str]) -> Iterator[UsageError]:
     if kinds != {"prune"}:
-        raise UsageError(f"{MASKS} is of steps that prune", where=f"{where}.of", hint="name the step that prunes")
+        yield UsageError(f"{MASKS} is of steps that prune", where=f"{where}.of", hint="name the step that prunes")
     for cell in (*config.plus, *config.less):
         if len(between(cell)) != 2:
-            raise UsageError(f"'{cell}' is no pair of masks", where=where, hint="write 'ours/7 ~ plain/7'")
+            yield UsageError(f"'{cell}' is no pair of masks", where=where, hint="write 'ours/7 ~ plain/7'")
+
+
+def _wrong_cells(
+    config: ContrastConfig, where: str, stages: Mapping[str, str], instances: Mapping[str, Sequence[Variables]]
+) -> Iterator[UsageError]:
+    known = [name for step in config.of for one in instances[step] for name in _possible(step, one, config)]
+    for cell in (*config.plus, *config.less):
+        for part in between(cell):
+            if not any(fnmatchcase(possible, _open(part, stages[config.of[0]])) for possible in known):
+                yield UsageError(f"no cell '{part}'", where=where, hint=did_you_mean(part, known))
 
 
 def between(cell: str) -> list[str]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ticketcli.errors import UsageError, did_you_mean
+from ticketcli.errors import TicketError, UsageError, collected, did_you_mean, raise_all
 
 VARIABLE = re.compile(r"\$(\w+)")
 LONGEST_NAME = 200  # characters of a step's name; file systems end at 255 bytes, and locks and files add to it
@@ -20,11 +20,17 @@ def parse_axes(raw: object, where: str) -> dict[str, Axis]:
     """Axes by name, each label -> value. A list's values are their own labels; a mapping names its values.
 
     Raises:
-        UsageError: no mapping; an axis without values, with equal ones, or with a list or mapping that has no name.
+        UsageError: no mapping; axes without values, with equal ones, or with a list or mapping that has no name.
     """
     if not isinstance(raw, dict):
         raise UsageError("for_each is a mapping from a name to a list", where=where, hint="{seed: [0, 1, 2]}")
-    return {str(name): _axis(str(name), values, f"{where}.{name}") for name, values in raw.items()}
+    axes: dict[str, Axis] = {}
+    errors: list[TicketError] = []
+    for name, values in raw.items():
+        with collected(errors):
+            axes[str(name)] = _axis(str(name), values, f"{where}.{name}")
+    raise_all(errors)
+    return axes
 
 
 def _axis(name: str, values: object, where: str) -> Axis:
@@ -91,7 +97,8 @@ def substitute(value: Any, values: Mapping[str, Any], where: str) -> Any:
         return value
     for name in VARIABLE.findall(value):
         if name not in values:
-            raise UsageError(f"no for_each variable '{name}'", where=where, hint=did_you_mean(name, values))
+            hint = did_you_mean(name, values) or f"add it: for_each: {{{name}: [0, 1]}}"
+            raise UsageError(f"no for_each variable '{name}'", where=where, hint=hint)
     whole = VARIABLE.fullmatch(value)
     if whole:
         return values[whole[1]]

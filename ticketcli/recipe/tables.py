@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from ticketcli.errors import UsageError, did_you_mean
+from ticketcli.errors import TicketError, UsageError, collected, did_you_mean
 from ticketcli.recipe.config import Config, Names
 from ticketcli.recipe.for_each import Label, Variables
 
@@ -73,25 +73,24 @@ class TableConfig(Config):
     )
 
 
-def parse_tables(raw: object) -> dict[str, TableConfig]:
+def parse_tables(raw: Mapping[str, Any], errors: list[TicketError]) -> dict[str, TableConfig]:
     """Tables by name from `report:`, which is one table, or has `tables:` with one table a name, beside `contrasts:`.
 
-    Raises:
-        UsageErrors: everything that is wrong with it.
+    What is wrong with one of them joins `errors`.
     """
-    if not raw:
-        return {}
-    assert isinstance(raw, dict)
     raw = {key: value for key, value in raw.items() if key not in (CONTRASTS, REPLICATES)}
-    if not raw:
-        return {}
-    if "tables" not in raw:
-        return {"": TableConfig.parse(raw, where="report")}
-    several = raw["tables"]
-    if len(raw) > 1 or not isinstance(several, dict) or not several:
-        raise UsageError("report has tables: and other keys, or no table in it", where="report",
-                         hint="report: {tables: {first: {table: STEP}, second: {table: STEP}}}")  # fmt: skip
-    return TableConfig.parse_each(several, where="report.tables", example="{table: STEP}")
+    tables: dict[str, TableConfig] = {}
+    if raw and "tables" not in raw:
+        with collected(errors):
+            tables[""] = TableConfig.parse(raw, where="report")
+    elif raw and (len(raw) > 1 or not isinstance(raw["tables"], dict) or not raw["tables"]):
+        hint = "report: {tables: {first: {table: STEP}, second: {table: STEP}}}"
+        errors.append(UsageError("report has tables: and other keys, or no table in it", where="report", hint=hint))
+    elif raw:
+        for one in raw["tables"].items():
+            with collected(errors):
+                tables |= TableConfig.parse_each(dict([one]), where="report.tables", example="{table: STEP}")
+    return tables
 
 
 def where_of(name: str) -> str:
@@ -106,75 +105,99 @@ def check_table(
     instances: Mapping[str, Sequence[Variables]],
     *,
     as_written: bool,
-) -> None:
-    """Refuse a table of what the recipe does not have.
+) -> list[TicketError]:
+    """What a table asks for that the recipe does not have.
 
     Args:
         config: the table.
         where: its place in the recipe.
-        stages: step -> its stage.
-        instances: step -> the variables of each of its repetitions.
+        stages: step -> its stage, "" where there is no such stage.
+        instances: step -> the variables of each of its repetitions, without the steps of which nobody knows them.
         as_written: nothing was overridden; else row values that are gone are no mistake.
-
-    Raises:
-        UsageError: the first thing that does not fit.
     """
+    errors: list[TicketError] = list(_wrong_steps(config, where, stages))
+    errors += _wrong_numbers(config, where)
+    if not errors and all(step in instances for step in config.table):
+        errors += _wrong_variables(config, where, stages, instances, as_written=as_written)
+    return errors
+
+
+def _wrong_steps(config: TableConfig, where: str, stages: Mapping[str, str]) -> Iterator[UsageError]:
     for step in config.table:
         if step not in stages:
-            raise UsageError(f"no step '{step}'", where=f"{where}.table", hint=did_you_mean(step, stages))
-        if stages[step] not in STAGES:
-            raise UsageError(
+            yield UsageError(f"no step '{step}'", where=f"{where}.table", hint=did_you_mean(step, stages))
+        elif stages[step] not in ("", *STAGES):
+            yield UsageError(
                 f"'{step}' is a {stages[step]} step, which makes no results",
                 where=f"{where}.table", hint="name a step of " + ", ".join(STAGES),
             )  # fmt: skip
-    if len({stages[step] for step in config.table}) != 1:
-        raise UsageError("steps of different stages, or none, in one table", where=f"{where}.table",
+    known = {stages.get(step, "") for step in config.table} - {""}
+    if len(known) > 1 or not config.table:
+        yield UsageError("steps of different stages, or none, in one table", where=f"{where}.table",
                          hint="tables: with one table for each stage")  # fmt: skip
     if len(set(config.table)) != len(config.table):
-        raise UsageError("a step twice in one table", where=f"{where}.table", hint="name each step once")
-    if len(config.table) > 1 and any(STEP in variables for step in config.table for variables in instances[step]):
-        raise UsageError("'step' tells the steps of a table apart", where=where, hint="call the variable otherwise")
-    values = values_of(config, instances)
-    _check_variables(config, where, values)
-    rows = row_values(config, values, prunes=stages[config.table[0]] == "prune")
-    if config.at and stages[config.table[0]] != "prune" and all(rows[name] == values[name] for name in rows):
-        raise UsageError(
-            "at interpolates between rounds, and no row is the ticket of one",
-            where=f"{where}.at", hint="rows such as ours/7 and ours/8",
-        )  # fmt: skip
+        yield UsageError("a step twice in one table", where=f"{where}.table", hint="name each step once")
+
+
+def _wrong_numbers(config: TableConfig, where: str) -> Iterator[UsageError]:
     if any(not 0 <= sparsity < 1 for sparsity in config.at):
-        raise UsageError("a sparsity is a share, from 0 to below 1", where=f"{where}.at", hint="0.8 for 80 %")
+        yield UsageError("a sparsity is a share, from 0 to below 1", where=f"{where}.at", hint="0.8 for 80 %")
     if len(config.compare) not in (0, 2) or len(set(config.compare)) != len(config.compare):
-        raise UsageError(
-            f"compare has {len(set(config.compare))} values", where=f"{where}.compare", hint="name two rows"
-        )
-    if as_written:
-        for key, wanted in (("compare", config.compare), ("against", (config.against,) if config.against else ())):
-            for text in wanted:
-                find_value(text, rows, where=f"{where}.{key}")
-        if len({find_value(text, rows, where=where)[0] for text in config.compare}) > 1:
-            what, hint = "compare names values of two variables", "name two values of one"
-            raise UsageError(what, where=f"{where}.compare", hint=hint)
+        what = f"compare has {len(set(config.compare))} values"
+        yield UsageError(what, where=f"{where}.compare", hint="name two rows")
 
 
-def _check_variables(config: TableConfig, where: str, values: Mapping[str, Sequence[Label]]) -> None:
-    for key in ("rows", "over", "columns"):
-        for name in getattr(config, key) or ():
-            if name not in values:
-                raise UsageError(
-                    f"'{', '.join(config.table)}' is not repeated over '{name}'",
-                    where=f"{where}.{key}",
-                    hint=did_you_mean(name, values),
-                )
+def _wrong_variables(
+    config: TableConfig,
+    where: str,
+    stages: Mapping[str, str],
+    instances: Mapping[str, Sequence[Variables]],
+    *,
+    as_written: bool,
+) -> Iterator[TicketError]:
+    if len(config.table) > 1 and any(STEP in variables for step in config.table for variables in instances[step]):
+        yield UsageError("'step' tells the steps of a table apart", where=where, hint="call the variable otherwise")
+    values = values_of(config, instances)
+    unknown = [(key, name) for key in ("rows", "over", "columns") for name in getattr(config, key) or ()
+               if name not in values]  # fmt: skip
+    for key, name in unknown:
+        what = f"'{', '.join(config.table)}' is not repeated over '{name}'"
+        yield UsageError(what, where=f"{where}.{key}", hint=did_you_mean(name, values))
+    if unknown:
+        return
     rows, over = row_variables(config, values), over_variables(config, values)
     for name in values:
         if (name in rows) + (name in over) + (name in config.columns) > 1:
-            raise UsageError(f"'{name}' makes two of rows, replicates and columns", where=where, hint="take one")
+            yield UsageError(f"'{name}' makes two of rows, replicates and columns", where=where, hint="take one")
         if name not in rows and name not in over and name not in config.columns:
-            raise UsageError(
+            yield UsageError(
                 f"'{name}' makes neither rows nor replicates, so the table would pool it",
                 where=where, hint=f"add '{name}' to rows:, to over: or to columns:",
             )  # fmt: skip
+    yield from _wrong_rows(config, where, values, prunes=stages[config.table[0]] == "prune", as_written=as_written)
+
+
+def _wrong_rows(
+    config: TableConfig, where: str, values: Mapping[str, Sequence[Label]], *, prunes: bool, as_written: bool
+) -> Iterator[TicketError]:
+    rows = row_values(config, values, prunes=prunes)
+    if config.at and not prunes and all(rows[name] == values[name] for name in rows):
+        yield UsageError(
+            "at interpolates between rounds, and no row is the ticket of one",
+            where=f"{where}.at", hint="rows such as ours/7 and ours/8",
+        )  # fmt: skip
+    if not as_written:
+        return
+    errors: list[TicketError] = []
+    found = []
+    for key, wanted in (("compare", config.compare), ("against", (config.against,) if config.against else ())):
+        for text in wanted:
+            with collected(errors):
+                found.append((key, find_value(text, rows, where=f"{where}.{key}")[0]))
+    if len({name for key, name in found if key == "compare"}) > 1:
+        what, hint = "compare names values of two variables", "name two values of one"
+        errors.append(UsageError(what, where=f"{where}.compare", hint=hint))
+    yield from errors
 
 
 def values_of(config: TableConfig, instances: Mapping[str, Sequence[Variables]]) -> dict[str, list[Label]]:

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ticketcli.errors import UsageError
 from ticketcli.events import Note
-from ticketcli.models.architectures import ARCHITECTURES, architecture, build_encoder, known_names
+from ticketcli.models.architectures import build_encoder
 from ticketcli.models.cost import cost_of, in_words
 from ticketcli.models.foreign_names import by_order, fit, head_name, unwrap
+from ticketcli.models.table import architecture, imported_arch
 from ticketcli.models.zoo import published
-from ticketcli.naming import PACKED
 from ticketcli.recipe.configs import ImportConfig
 from ticketcli.stages.import_packed import import_packed
 from ticketcli.stages.job import Job
@@ -53,10 +53,7 @@ def import_weights(job: Job[ImportConfig]) -> Iterator[Yield]:
     if config.unpacks:
         yield from import_packed(job)
         return
-    if config.head:
-        hint = f"leave it out; bundles end in {PACKED}"
-        raise UsageError("head chooses a network of a bundle", where="import.head", hint=hint)
-    source = _source(job)
+    source = _source(job, imported_arch(config))
     head = build_encoder(source.arch, n_classes=1, seed=0).head_prefixes[0]
     weights, changes = dict(source.values), []
     if config.match == "order" and source.name.endswith(".safetensors"):
@@ -102,22 +99,14 @@ def import_weights(job: Job[ImportConfig]) -> Iterator[Yield]:
     yield Produced("dense", (Output("dense", "dense", "dense", about, fitted.values),), metrics)
 
 
-def _source(job: Job[ImportConfig]) -> _Source:
+def _source(job: Job[ImportConfig], arch: str) -> _Source:
     config = job.config
     own = (config.mean, config.std) if config.mean is not None and config.std is not None else None
     if "source" in job.inputs:
         file = job.inputs["source"]
-        if not config.arch:
-            hint = "--arch NAME; known: " + ", ".join(known_names())
-            raise UsageError("a file does not say its architecture", where=file.ref, hint=hint)
-        size = config.image_size or architecture(config.arch).image_size
-        return _Source(file.ref, config.arch, file.values, size, own)
-    if not config.source:
-        raise UsageError(
-            "nothing to import", where="import.source", hint="torchvision:resnet50@IMAGENET1K_V1, timm:NAME, or a file"
-        )
+        return _Source(file.ref, arch, file.values, config.image_size or architecture(arch).image_size, own)
     with one_first():  # it fetches them, the others find them
-        zoo = published(config.source, tuple(ARCHITECTURES))
+        zoo = published(config.source)
     if config.arch not in ("", zoo.arch):
         raise UsageError(f"these weights are of {zoo.arch}", where="import.arch", hint="leave arch out")
     return _Source(

@@ -11,8 +11,9 @@ from ticketcli.data.batches import in_order
 from ticketcli.data.images import Normalization
 from ticketcli.events import Note
 from ticketcli.metrics.quality import quality
-from ticketcli.models.architectures import architecture, build_encoder
+from ticketcli.models.architectures import build_encoder
 from ticketcli.models.cost import cost_of, in_words
+from ticketcli.models.table import architecture
 from ticketcli.recipe.configs import PretrainConfig
 from ticketcli.stage import kept_name
 from ticketcli.stages.job import Job, check_seedable, require_labels, splits_of

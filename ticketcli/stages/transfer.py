@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from ticketcli.channels.compact import ABOUT
-from ticketcli.data.sets import side_of
+from ticketcli.data.table import side_of
 from ticketcli.errors import UsageError
 from ticketcli.events import Note
 from ticketcli.models.architectures import masked_parameters

@@ -9,7 +9,7 @@ from ticketcli.data.augmentation import augmentation
 from ticketcli.data.images import Normalization, Splits
 from ticketcli.data.instances import InstanceSet, Shown
 from ticketcli.data.series import Series
-from ticketcli.data.sets import natural_augment
+from ticketcli.data.table import natural_augment
 from ticketcli.data.views import InstanceBatches, views_in_order
 from ticketcli.errors import UsageError
 from ticketcli.recipe.transfer_config import TransferConfig

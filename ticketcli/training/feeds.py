@@ -6,7 +6,7 @@ import torch
 
 from ticketcli.data.batches import Batches
 from ticketcli.data.images import Images, Splits
-from ticketcli.data.sets import natural_augment
+from ticketcli.data.table import natural_augment
 from ticketcli.recipe.configs import Data, Training
 from ticketcli.tensors.seeds import derive
 

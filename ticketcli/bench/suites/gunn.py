@@ -21,7 +21,8 @@ from ticketcli.bench.subjects import batch_of
 from ticketcli.models.architectures import build_encoder
 from ticketcli.models.cost import cost_of, parameters
 from ticketcli.models.gunn_layer import GunnLayer
-from ticketcli.models.resnet import ResNet, Shape
+from ticketcli.models.resnet import ResNet
+from ticketcli.models.resnet_shape import Shape
 from ticketcli.tensors.seeds import generator
 
 SIDE, CLASSES = 32, 10
