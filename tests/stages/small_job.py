@@ -1,5 +1,7 @@
 """A pruning job on a random small network and sixty digits, without files."""
 
+from itertools import islice
+
 import torch
 
 from ticketcli.data.sets import load_splits
@@ -12,7 +14,7 @@ from ticketcli.stage import PRUNE, TRANSFER
 from ticketcli.stages.job import Job
 from ticketcli.stages.prune import prune
 from ticketcli.stages.transfer import transfer
-from ticketcli.tensors.files import copy_of
+from ticketcli.tensors.files import copy_of, read_state, write_state
 from ticketcli.training.yields import Loaded, Produced, Snapshot
 
 DATA = {"name": "digits", "classes": [0, 1, 2], "per_class": 20}
@@ -54,6 +56,17 @@ def run_prune(**settings):
     events = list(prune(prune_job(**settings)))
     produced = {event.unit: event for event in events if isinstance(event, Produced)}
     return produced, sum(isinstance(event, Snapshot) for event in events)
+
+
+def cut_everywhere(settings, folder):
+    """For each moment at which a pruning may be cut: the state that is saved there, and what is first made of it."""
+    n = sum(isinstance(event, Snapshot) for event in prune(prune_job(**settings)))
+    for at in range(1, n + 1):
+        moments = (event for event in prune(prune_job(**settings)) if isinstance(event, Snapshot))
+        captured = next(islice(moments, at - 1, None)).capture()
+        write_state(folder / f"state-{at}", captured, about={})
+        state = read_state(folder / f"state-{at}")[0]
+        yield state, next(one for one in prune(prune_job(resume=state, **settings)) if isinstance(one, Produced))
 
 
 SCENES = {"name": "scenes", "images": 12}

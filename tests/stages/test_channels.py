@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.drained import drained
-from tests.stages.small_job import encoder_input, prune_job, run_prune, run_transfer
+from tests.stages.small_job import cut_everywhere, encoder_input, prune_job, run_prune, run_transfer
 from ticketcli.channels.graph import channel_graph
 from ticketcli.channels.masks import channels_of, expanded
 from ticketcli.errors import TicketError, UsageError, UsageErrors
@@ -19,7 +19,7 @@ from ticketcli.stages.choosing_channels import choose_channels
 from ticketcli.stages.controlling import STATE
 from ticketcli.stages.prune import prune
 from ticketcli.stages.pruned_network import PrunedNetwork
-from ticketcli.tensors.files import copy_of, read_state, write_state
+from ticketcli.tensors.files import copy_of, write_state
 from ticketcli.tensors.seeds import generator
 from ticketcli.training.yields import Loaded, Produced, Snapshot
 
@@ -350,23 +350,13 @@ def test_first_and_last_losses_are_of_other_steps(monkeypatch):
 def test_cut_at_any_moment_of_the_selection_and_resumed_it_ends_in_the_same_bytes(kind, tmp_path):
     settings = {**SCOP, **kind, "rewind": "none"}
     straight = produced_by(**settings)
-    n = sum(isinstance(event, Snapshot) for event in prune(prune_job(**settings)))
     n_selecting = 0
-    for at in range(1, n + 1):
-        taken = 0
-        for event in prune(prune_job(**settings)):
-            taken += isinstance(event, Snapshot)
-            if taken == at:
-                captured = event.capture()
-                break
-        write_state(tmp_path / f"state-{at}", captured, about={})
-        state = read_state(tmp_path / f"state-{at}")[0]
+    for state, found in cut_everywhere(settings, tmp_path):
         n_selecting += STATE in state
-        found = next(event for event in prune(prune_job(resume=state, **settings)) if isinstance(event, Produced))
-        assert found.metrics == straight.metrics, at
+        assert found.metrics == straight.metrics, state["iteration"]
         assert found.outputs[0].mask == straight.outputs[0].mask
         for name, value in straight.outputs[0].values.items():
-            assert torch.equal(found.outputs[0].values[name], value), (at, name)
+            assert torch.equal(found.outputs[0].values[name], value), (state["iteration"], name)
     assert n_selecting >= 4
 
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from tests.stages.small_job import encoder_input, prune_job, run_prune
+from tests.stages.small_job import cut_everywhere, encoder_input, prune_job, run_prune
 from ticketcli.channels.choice import drop_lowest
 from ticketcli.channels.graph import channel_graph
 from ticketcli.channels.masks import channels_of
@@ -21,7 +21,7 @@ from ticketcli.stages.choosing_channels import choose_channels
 from ticketcli.stages.crediting import STATE
 from ticketcli.stages.prune import prune
 from ticketcli.stages.pruned_network import PrunedNetwork
-from ticketcli.tensors.files import copy_of, read_state, write_state
+from ticketcli.tensors.files import copy_of, write_state
 from ticketcli.training.recalibrate import calibration_batches
 from ticketcli.training.yields import Produced, Snapshot
 
@@ -81,20 +81,10 @@ def test_rounds_go_on_from_what_fell():
 def test_cut_at_any_moment_and_resumed_it_ends_in_the_same_bytes(tmp_path):
     settings = {**FEEDBACK, "rewind": "none"}
     straight = produced_by(**settings)
-    n = sum(isinstance(event, Snapshot) for event in prune(prune_job(**settings)))
     n_crediting = 0
-    for at in range(1, n + 1):
-        taken = 0
-        for event in prune(prune_job(**settings)):
-            taken += isinstance(event, Snapshot)
-            if taken == at:
-                captured = event.capture()
-                break
-        write_state(tmp_path / f"state-{at}", captured, about={})
-        state = read_state(tmp_path / f"state-{at}")[0]
+    for state, found in cut_everywhere(settings, tmp_path):
         n_crediting += STATE in state
-        found = next(event for event in prune(prune_job(resume=state, **settings)) if isinstance(event, Produced))
-        assert found.metrics == straight.metrics, at
+        assert found.metrics == straight.metrics, state["iteration"]
         assert found.outputs[0].mask == straight.outputs[0].mask
     assert n_crediting >= 4
 
