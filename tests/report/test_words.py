@@ -146,6 +146,21 @@ def test_markdown_is_a_page_with_title_command_tables_and_reading():
     assert "- Round 0: the dense network" in page
 
 
+@pytest.mark.parametrize(
+    ("seeds", "other", "wanted"),
+    [
+        ([4, 5], 7, "seeds 4, 5 (other: 7)"),  # as `order` of the study, which has the same order beside every seed
+        ([4, 5], 4, "seeds 4, 5"),
+        ([4], 7, "seeds 4, 7"),
+    ],
+)
+def test_seeds_that_are_repeated_are_told_from_one_that_repetitions_share(seeds, other, wanted):
+    text = CURVE.replace("[0, 1]", str(seeds)).replace(
+        "report:", f"  other: {{stage: prune, encoder: dense, rounds: 2, lambda: 0, seed: {other}}}\nreport:"
+    )
+    assert f"{wanted}\n" in text_of({}, text)
+
+
 def test_csv_reads_back_with_a_line_a_replicate_and_every_number():
     made = report(TWO, UNITS)
     lines = list(csv.DictReader(io.StringIO(made.as_csv())))

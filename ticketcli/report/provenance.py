@@ -19,7 +19,8 @@ class Provenance:
     Attributes:
         command: what was typed; "" for a folder that no recipe made.
         recipe: digest of all steps with their settings; words and tables are not in it.
-        seeds: of all steps.
+        seeds: that steps are repeated over; of all steps, where none is.
+        fixed: those that the repetitions of a step have in common, by step, where they are none of `seeds`.
         versions: of ticketcli and torch.
         machines: the device in general words, with CPU capability and threads.
         seconds: computing, summed over all units.
@@ -29,6 +30,7 @@ class Provenance:
     command: str
     recipe: str
     seeds: tuple[int, ...]
+    fixed: dict[str, int]
     versions: tuple[str, ...]
     machines: tuple[str, ...]
     seconds: float
@@ -38,11 +40,16 @@ class Provenance:
         """The same as JSON values."""
         return asdict(self)
 
+    def seed_words(self) -> str:
+        """`2, 3`; or `2, 3 (order: 7)`, where the repetitions of `order` have the seed 7."""
+        fixed = "; ".join(f"{step}: {seed}" for step, seed in self.fixed.items())
+        return ", ".join(map(str, self.seeds)) + f" ({fixed})" * bool(fixed)
+
     def facts(self) -> list[tuple[str, str]]:
         """Name and words of all that is known."""
         found = [
             ("command", self.command),
-            ("recipe", f"{self.recipe[:12]}, seeds {', '.join(map(str, self.seeds))}"),
+            ("recipe", f"{self.recipe[:12]}, seeds {self.seed_words()}"),
             ("versions", "; ".join(self.versions)),
             ("machine", "; ".join(self.machines)),
             ("made", f"{' to '.join(self.days)}, {human_seconds(self.seconds)} of computing" if self.days else ""),
@@ -57,13 +64,25 @@ def provenance(recipe: Recipe, found: Survey, command: str) -> Provenance:
     return Provenance(
         command,
         recipe.digest,
-        tuple(sorted({step.config.seed for step in recipe.steps})),
+        *_seeds(recipe),
         _distinct(f"ticketcli {unit.environment.get('ticketcli', '?')}, torch {unit.environment.get('torch', '?')}"
                   for unit in units),
         _distinct(machine_of(unit) for unit in units),
         sum(unit.seconds for unit in units),
         (days[0], days[-1]) if len(days) > 1 else tuple(days),
     )  # fmt: skip
+
+
+def _seeds(recipe: Recipe) -> tuple[tuple[int, ...], dict[str, int]]:
+    """The seeds that repetitions differ in, and by step the others, which its repetitions share."""
+    found: dict[str, set[int]] = {}
+    for step in recipe.steps:
+        found.setdefault(step.group, set()).add(step.config.seed)
+    repeated = set().union(*(some for some in found.values() if len(some) > 1))
+    if not repeated:
+        return tuple(sorted(set().union(*found.values()))), {}
+    fixed = {group: min(some) for group, some in found.items() if len(some) == 1 and not some <= repeated}
+    return tuple(sorted(repeated)), fixed
 
 
 def _distinct(words: Iterable[str]) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ def overview(made: Sequence[Chapter]) -> Shown:
         subject, steps = chapter.subject, chapter.subject.recipe.steps
         n_done = sum(step.name not in subject.found.lacking for step in steps)
         provenance = subject.report.provenance
-        rows.append((subject.name, subject.about, ", ".join(map(str, provenance.seeds)), ", ".join(provenance.days),
+        rows.append((subject.name, subject.about, provenance.seed_words(), ", ".join(provenance.days),
                      f"{n_done} of {len(steps)}", str(len(chapter.figures))))  # fmt: skip
     return Shown("Runs", Grid(("run", "what it is", "seeds", "made", "steps done", "figures"), tuple(rows), 4))
 

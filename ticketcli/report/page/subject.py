@@ -133,8 +133,7 @@ class Subject:
     def facts(self, n: str = "", interval: str = "", seeds: str = "") -> tuple[tuple[str, str], ...]:
         """How a figure was made, for its caption; of all seeds, where it does not say which."""
         made = self.report.provenance
-        seeds = seeds or ", ".join(map(str, made.seeds))
-        found = [("Command", made.command), ("Seeds", seeds), ("n", n), ("Interval", interval)]
+        found = [("Command", made.command), ("Seeds", seeds or made.seed_words()), ("n", n), ("Interval", interval)]
         return tuple((name, text) for name, text in found if text)
 
 
