@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 from ticketcli.figures.chart import WIDTH, Chart, Curve, Level, Point, thinned
 from ticketcli.figures.figure import Figure, Raster
@@ -43,6 +44,13 @@ def test_points_at_one_place_do_not_hide_each_other():
     curves = tuple(Curve(f"c{k}", (Point(1, 2), Point(2, 3)), 0) for k in range(3))
     places = [(one.get("cx"), one.get("cy")) for one in marks(tree(Chart(*AXES, curves)), 0)]
     assert len(set(places)) == len(places) == 9  # six, and three in the legend
+
+
+def test_points_that_are_set_apart_stay_nearer_to_each_other_than_to_the_next_place():
+    curves = tuple(Curve(f"c{k}", tuple(Point(x, 2) for x in range(1, 16)), 0) for k in range(8))
+    places = [float(one.get("cx")) for one in marks(tree(Chart(*AXES, curves)), 0)][:-8]  # then the legend's
+    at = [sorted(places[k::15]) for k in range(15)]
+    assert all(after[0] - one[-1] > (one[-1] - one[0]) / 2 for one, after in pairwise(at))
 
 
 def test_everything_lies_within_the_figure():

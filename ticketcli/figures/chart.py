@@ -16,6 +16,7 @@ _PLOT = 236.0
 _SIZE = 14.0
 _ENTRY = 30.0  # of the legend's sample
 _APART, _WIDE_APART = 6.0, 11.0  # pixels between curves with a point at the same place: of many places, of few
+_BESIDE = 0.6  # of the way to the next place, at most, is taken by points that are set apart
 _FEW = 60  # points of a thin curve that have a dot each
 _REFERENCE: dict[str, Any] = {
     "class_": "reference",
@@ -103,6 +104,8 @@ class Chart:
         aside = max(map(abs, shifts), default=0.0)
         places = [*xs, *self.reach, *(place for place, _ in self.marks)]
         across = scale(self.x, places, left + aside, WIDTH - 14 - aside, room=0.04)
+        narrower = _narrower(shifts, sorted({round(across(place)) for place in xs}))
+        shifts = [shift * narrower for shift in shifts]
         parts = [
             words(shortened(self.y.label, _SIZE, WIDTH - 12), 4, 16, size=_SIZE),
             *_grid(ticks, down, left),
@@ -178,6 +181,12 @@ def _shifts(curves: Sequence[Curve]) -> list[float]:
     n_places = len(set(places))
     step = min(_WIDE_APART if n_places <= 3 else _APART, (120 if n_places <= 3 else 40) / max(len(marked), 1))
     return [0.0 if curve not in marked else (marked.index(curve) - (len(marked) - 1) / 2) * step for curve in curves]
+
+
+def _narrower(shifts: Sequence[float], places: Sequence[float]) -> float:
+    """What keeps the points of a place nearer to each other than to those of the next; 1 where they are."""
+    wide = max(shifts, default=0.0) - min(shifts, default=0.0)
+    return min([1.0, *(_BESIDE * (one - before) / wide for before, one in pairwise(places) if wide)])
 
 
 def _curve(curve: Curve, across: Scale, down: Scale, shift: float) -> Iterable[str]:

@@ -81,9 +81,11 @@ def contrasts_legend(contrasts: Sequence[Contrast]) -> list[str]:
     if any(one.margin is not None for one in contrasts):
         lines.append("Margin: what lies within it is called equivalent; p within: of two one-sided tests that it does.")
     lines.append(
-        "Supported, contradicted: above, below 0 at the 5 % level; equivalent: within the margin at that level;"
+        "Supported, contradicted: above, below 0 at the 5 % level; equivalent: within the margin at that level."
     )
-    lines.append("inconclusive: neither. Descriptive ones are not tested.")
+    lines.append(
+        "Inconclusive: none of these, or a gate that it needs has not passed. Descriptive ones are not tested."
+    )
     lines.append(f"P is about other {over}s of the same experiment: all of them are judged on the same test images.")
     shared = [one.name for one in contrasts if one.leans_on_one]
     if shared:

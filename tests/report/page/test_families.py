@@ -58,6 +58,14 @@ def test_rounds_of_one_pruning_are_a_curve_and_other_settings_are_others():
     assert len({curve.look for curve in drawn.curves}) == 4
 
 
+@pytest.mark.parametrize(("share", "wanted"), [(0.0, True), (0.5, False)])
+def test_the_dense_networks_share_is_shown_where_tickets_come_near_it(share, wanted):
+    units = measured()
+    for done in units.values():
+        done["task"].metrics["sparsity"] = share + (1 - share) * done["task"].metrics["sparsity"]
+    assert (1.0 in chart(results(subject(SWEEP, units), Names())).reach) is wanted
+
+
 def test_an_arm_is_called_by_the_words_of_its_last_ticket():
     assert [arm.name for arm in subject(SWEEP, {}).arms] == ["the ticket", "by chance"]
 

@@ -21,6 +21,7 @@ from ticketcli.report.tables import Table, make_table
 from ticketcli.report.words import comparison, grid, legend
 
 _SIZE = "parameters"  # of a whole network, masked weights included
+_NEAR_DENSE = 0.5  # of the weights: a figure of tickets that keep less has no room for the dense network's 100 %
 _TICKS = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001)
 REMAINING = Axis(
     "weights that remain, % of the prunable (logarithmic)", lambda share: f"{100 * share:g}", is_log=True,
@@ -234,7 +235,8 @@ def _drawn(
     if any(curve.is_control for curve in curves):
         told += " Controls have hollow marks."
     places = [round(point.x, 9) for curve in curves for point in curve.points]
-    if len(set(places)) < len(places):
+    some = set(places)
+    if len(some) < len(places):
         told += " Points of equal sparsity are set apart sideways."
     measure = replace(measure, head=named([measure.name.rpartition(IN)[2]])[0].head)  # the title says of what
     axis = Axis(_label(measure), lambda value: tick(measure, value))
@@ -244,10 +246,11 @@ def _drawn(
          measure.interval(point.low, point.high))
         for curve in curves for point in curve.points
     ]  # fmt: skip
+    reach = (1.0,) if len(some) == 1 or max(some, default=1.0) > _NEAR_DENSE else ()
     rows += [(one.name, "100 %", "", measure.text(one.y), measure.interval(one.low, one.high)) for one in levels]
     return Figure(
         name, title, told, subject.facts(counted(numbers), interval_words(numbers)),
-        Chart(remaining, axis, tuple(curves), tuple(levels), reach=(1.0,)), f"{told} {'; '.join(best)}.",
+        Chart(remaining, axis, tuple(curves), tuple(levels), reach=reach), f"{told} {'; '.join(best)}.",
         ("", "remain", "n", measure.head, "95 % interval"), tuple(rows),
     )  # fmt: skip
 
