@@ -129,8 +129,18 @@ def test_a_mask_that_is_gone_is_told_once_and_the_others_are_shown(made):
     assert len(layers(one, masks, Names()).figures) == 2
     section = overlaps(one, masks, Names())
     assert section.figures
-    assert len(masks.problems) == 1
-    assert "ours, replicate 0, round 1" in masks.problems[0]
+    (told,) = masks.told()
+    assert told.startswith("ours, replicate 0, round 1: ")
+
+
+def test_masks_that_were_left_behind_are_told_an_arm_a_line(made):
+    """A run whose manifests were carried elsewhere without most of its masks."""
+    masks = Masks(made(ours0=[living(range(10), range(5))] * 2, ours1=[living(range(10), range(5))] * 2))
+    for path in masks.paths.values():
+        path.unlink()
+    for place in masks.paths:
+        assert masks.layers(place) is None
+    assert masks.told() == ["ours, replicates 0, 1, rounds 1, 2: no such file"]
 
 
 def test_layers_come_in_the_order_of_their_numbers():

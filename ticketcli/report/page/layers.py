@@ -49,7 +49,7 @@ def layers(subject: Subject, masks: Masks, names: Names) -> Section | None:
     further = max(len(arms) - _MOST, 0) + max(len(along) - _MOST, 0)
     if further:
         blocks.append(Words(f"{further} further arms have no figure of their own; summary.json has them all."))
-    blocks += [Words(f"Not shown: {problem}.", is_absence=True) for problem in masks.problems]
+    blocks += [Words(f"Not shown: {problem}.", is_absence=True) for problem in masks.told()]
     return Section("layers", "Layer by layer", tuple(blocks))
 
 

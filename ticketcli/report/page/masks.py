@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -22,10 +22,10 @@ Layers = Mapping[str, tuple[int, int]]  # name -> living weights, all weights
 
 @dataclass
 class Masks:
-    """The masks of the arms: `paths` by arm, replicate and round; `problems` are those that could not be read."""
+    """The masks of the arms: `paths` by arm, replicate and round; `problems`: which could not be read, and why."""
 
     subject: Subject
-    problems: list[str] = field(default_factory=list)
+    problems: list[tuple[Place, str]] = field(default_factory=list)
     _read: dict[Place, Mask | None] = field(default_factory=dict)
     _layers: dict[Place, tuple[Layers, Layers] | None] = field(default_factory=dict)
 
@@ -94,10 +94,25 @@ class Masks:
         return 0
 
     def _tell(self, place: Place, error: TicketError) -> None:
-        arm, replicate, number = place
-        text = f"{self.subject.arms[arm].name}, replicate {replicate}, round {number}: {error.what}"
-        if text not in self.problems:
-            self.problems.append(text)
+        if (place, error.what) not in self.problems:
+            self.problems.append((place, error.what))
+
+    def told(self, since: int = 0) -> list[str]:
+        """The problems from that one on, a line for what is wrong with the same rounds of replicates of an arm."""
+        each: dict[tuple[int, str, str], list[int]] = {}
+        for (arm, replicate, number), what in self.problems[since:]:
+            each.setdefault((arm, replicate, what), []).append(number)
+        alike: dict[tuple[int, str, tuple[int, ...]], list[str]] = {}
+        for (arm, replicate, what), numbers in each.items():
+            alike.setdefault((arm, what, tuple(sorted(numbers))), []).append(replicate)
+        return [
+            f"{self.subject.arms[arm].name}, {_many('replicate', replicates)}, {_many('round', numbers)}: {what}"
+            for (arm, what, numbers), replicates in alike.items()
+        ]
+
+
+def _many(name: str, some: Sequence[object]) -> str:
+    return f"{name}{'s' * (len(some) > 1)} {', '.join(map(str, some))}"
 
 
 def _counts(path: Path) -> tuple[Layers, Layers]:

@@ -59,7 +59,7 @@ def overlaps(subject: Subject, masks: Masks, names: Names) -> Section | None:
     blocks += _over_rounds(subject, masks, arms, names)
     blocks += _between_seeds(masks, arms)
     blocks += _between_rounds(subject, masks, arms, names)
-    blocks += [Words(f"Not compared: {problem}.", is_absence=True) for problem in masks.problems[problems:]]
+    blocks += [Words(f"Not compared: {problem}.", is_absence=True) for problem in masks.told(problems)]
     masks.forget()
     return Section("overlap", "What the masks share", tuple(blocks))
 
