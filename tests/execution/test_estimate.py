@@ -5,7 +5,7 @@ import torch
 
 from tests.cli.command_line import ticket
 from tests.stages.small_job import encoder_input
-from ticketcli.execution.estimate import more_to_look_at
+from ticketcli.execution.estimate import _Measurements, more_to_look_at
 from ticketcli.recipe.evaluate_config import EvaluateConfig
 from ticketcli.stage import EVALUATE
 from ticketcli.stages.job import Job
@@ -58,7 +58,8 @@ def test_the_disk_is_that_of_the_real_run(estimated, finished):
         assert row["disk"] == pytest.approx(real, rel=0.2, abs=100_000), row["step"]
 
 
-def test_what_is_fresh_costs_nothing(finished, tiny_recipe):
+def test_what_is_fresh_costs_nothing_and_is_not_measured(finished, tiny_recipe, monkeypatch):
+    monkeypatch.setattr(_Measurements, "_run", lambda self, step: pytest.fail(f"{step.name} was run"))
     found = json.loads(ticket("run", tiny_recipe, "--estimate", "--json", "--run", finished.root).out)
     assert {row["seconds"] for row in found["steps"]} == {0}
 

@@ -83,7 +83,7 @@ class Estimate:
 
 
 def estimate(steps: Sequence[Step], options: Options) -> Estimate:
-    """Measure each kind of step of a recipe once; `steps` come in an order in which inputs come first.
+    """Measure each kind of step that is left to do, and those that it needs, once; inputs come first in `steps`.
 
     Raises:
         InputMissing: a file or an image set is not there.
@@ -112,25 +112,31 @@ class _Cut:
 
 
 class _Measurements:
-    """The cut steps so far, by kind of work: seeds of one recipe share theirs."""
+    """The cut steps so far, by kind of work: seeds of one recipe share theirs, and what nothing asks for is not run."""
 
     def __init__(self, options: Options) -> None:
         self.options, self.device = options, pick_device(options.device)
         self.cuts: dict[str, _Cut] = {}
         self.of_step: dict[str, str] = {}  # step -> its kind of work
-        self.steps: dict[str, RecipeStep] = {}  # that were measured, by name
+        self.steps: dict[str, RecipeStep] = {}  # so far, by name
+        self.first: dict[str, Step] = {}  # kind of work -> a step of it
 
     def cost(self, step: Step) -> Cost:
-        """Run a step, cut short, unless its kind is known; what is fresh costs nothing."""
+        """What a step will take; what is fresh costs nothing."""
         config = step.recipe.config
         refs = all_refs(step.recipe, self.steps.get)
         sources = {role: self.of_step.get(ref.step, str(ref)) for role, ref in refs.items()}
         settings = {key: value for key, value in config.resolved().items() if key not in ("seed", *step.recipe.refs)}
         kind = canonical([step.spec.name, settings, sources])
         self.of_step[step.name], self.steps[step.name] = kind, step.recipe
+        self.first.setdefault(kind, step)
+        return Cost() if step.state == "fresh" else self._calculate(step, self._cut(kind))
+
+    def _cut(self, kind: str) -> _Cut:
+        """A step of the kind, run and cut short, after those whose outputs it takes."""
         if kind not in self.cuts:
-            self.cuts[kind] = self._run(step)
-        return Cost() if step.state == "fresh" else self._calculate(step, self.cuts[kind])
+            self.cuts[kind] = self._run(self.first[kind])
+        return self.cuts[kind]
 
     def _job(self, step: Step, config: StageConfig, sample: int | None) -> Job[Any]:
         inputs = {}
@@ -139,7 +145,7 @@ class _Measurements:
                 foreign = FOREIGN in step.spec.config.references()[role].kinds
                 inputs[role] = load_input(str(ref), adopt(ref.path, foreign=foreign))
             elif not step.spec.config.references()[role].series:  # the count of a layer changes no time
-                made = self.cuts[self.of_step[ref.step]].outputs
+                made = self._cut(self.of_step[ref.step]).outputs
                 inputs[role] = made.get(ref.output) or next(iter(made.values()))
         units = step.spec.units(config)
         return Job(
