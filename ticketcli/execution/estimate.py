@@ -1,4 +1,4 @@
-"""What a run will take: every kind of step is really run, cut to a few training steps and a few measured images.
+"""What a run will take: every kind of step that is left is really run, cut to a few training steps and measured images.
 
 Nothing is written. What a cut step makes is what the steps after it take in, so that shapes, memory and the time of a
 training step are real; only their number is calculated.
