@@ -91,7 +91,7 @@ class _Windows:
     """Images in memory, on a CPU: a batch is one gather of windows of padded planes, a row of pixels an item."""
 
     def __init__(self, images: ImageSet, order: Order, kind: Augmentation) -> None:
-        self.order, self.kind = order, kind
+        self.order, self.kind, self._epoch = order, kind, -1
         n, height, width, channels = images.images.shape
         pad = kind.padding
         self.shape = channels, height, width
@@ -106,7 +106,10 @@ class _Windows:
     def at(self, epoch: int, step: int) -> Tensor:
         """Bytes [B, H, W, C], plane by plane in memory."""
         chosen = self.order.chosen(epoch, step)
-        down, right, mirrored = moves(self.kind, Draws(self.order.seed, epoch, chosen))
+        if epoch != self._epoch:  # of all at once: for a batch alone it takes nearly as long
+            self._moves = moves(self.kind, Draws(self.order.seed, epoch, np.arange(self.order.n)))
+            self._epoch = epoch
+        down, right, mirrored = (drawn[chosen] for drawn in self._moves)
         images = self.windows[chosen, down, right].view(np.uint8).reshape(-1, *self.shape)
         images[mirrored] = torch.from_numpy(images[mirrored]).flip(-1).numpy()
         return torch.from_numpy(images).permute(0, 2, 3, 1)

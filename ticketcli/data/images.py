@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
@@ -83,13 +84,13 @@ class Normalization:
 
     def normalize(self, images: Tensor) -> Tensor:
         """Bytes [N, H, W, C] -> float32 [N, 3, H, W], normalised; the one channel of grey images becomes three."""
-        scale = torch.tensor([1 / (255 * std) for std in self.std], device=images.device).view(1, 3, 1, 1)
-        shift = torch.tensor([mean / std for mean, std in zip(self.mean, self.std, strict=True)], device=images.device)
-        planes, shift = images.permute(0, 3, 1, 2), shift.view(1, 3, 1, 1)
+        scale, shift = _scale_and_shift(self, images.device)
+        planes = images.permute(0, 3, 1, 2)
         found = torch.empty((len(planes), 3, *planes.shape[2:]), dtype=torch.float32, device=images.device)
         n = len(found) if found.is_cuda else max(1, _AT_ONCE // max(1, found[:1].numel()))
-        for some, into in zip(torch.split(planes, n), torch.split(found, n), strict=True):
-            into.copy_(some).mul_(scale).sub_(shift)  # each pass over what the cache still holds
+        for first in range(0, len(found), n):
+            into = found[first : first + n]
+            into.copy_(planes[first : first + n]).mul_(scale).sub_(shift)  # each pass over what the cache still holds
         return found
 
     def denormalize(self, images: Tensor) -> Tensor:
@@ -97,6 +98,14 @@ class Normalization:
         mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
         return images * std + mean
+
+
+@cache
+def _scale_and_shift(of: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What bytes are multiplied by, and what is taken away then: float32 [1, 3, 1, 1] each."""
+    scale = torch.tensor([1 / (255 * std) for std in of.std], device=device)
+    shift = torch.tensor([mean / std for mean, std in zip(of.mean, of.std, strict=True)], device=device)
+    return scale.view(1, 3, 1, 1), shift.view(1, 3, 1, 1)
 
 
 @dataclass(frozen=True)

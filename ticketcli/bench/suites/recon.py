@@ -25,7 +25,8 @@ from ticketcli.models.folding import folded
 from ticketcli.recipe.prune_config import PruneConfig
 from ticketcli.stages.objective import Objective
 
-_BATCH, _T, _HINTS = 4, 0.1, ("layer3", "layer4")
+_BATCH, _T, _HINTS = 16, 0.1, ("layer3", "layer4")  # of fewer, a lone thread computes 1x1 convolutions without oneDNN
+_COMPARED = 4  # images, in float64
 _GOAL = Goal("cost", 0.70)
 _CLOSE = 1e-6  # relative, in float64: folding rounds otherwise, and a batch of four makes much of it
 _APART = "import sys; from ticketcli.bench.suites.recon import serve; serve(*sys.argv[1:])"
@@ -35,13 +36,13 @@ Named = dict[str, Tensor]
 def run(job: BenchJob) -> Iterator[Row]:
     """Stage ii, where the encoder learns and the decoder is frozen; stage i, where it is the other way round."""
     for what, stage in (("stage ii, decoder frozen", "second"), ("stage i, encoder without grad", "first")):
-        exact = _Steps(job, torch.float64)
+        exact, timed = _Steps(job, torch.float64, _COMPARED), job.sized(_BATCH, at_least=2)
         words = job.setting.scale, job.device, torch.get_num_threads(), stage
         with Apart(_APART, *words, True) as ours, Apart(_APART, *words, False) as theirs:
             yield job.compare(
-                f"a step of {what}: {exact.size}", ours.go, "all gradients", theirs.go,
+                f"a step of {what}: {exact.arch}, batch {timed}, {exact.side} px", ours.go, "all gradients", theirs.go,
                 equality=partial(_agree, getattr(exact, stage)), goal=_GOAL,
-                note="compared in float64, timed in fp32, each in a process of its own",
+                note=f"compared in float64, {len(exact.images)} images; timed in fp32, each in a process of its own",
             )  # fmt: skip
 
 
@@ -51,7 +52,8 @@ def serve(scale: str, device: str, threads: str, stage: str, frozen: str) -> Non
     if frozen == "True":
         pick_device(device)  # as every command does, which has the memory kept
     setting = Setting("", 0, {}, float(scale))
-    step = getattr(_Steps(BenchJob("recon", setting, Path(), 0.0, device=torch.device(device)), torch.float32), stage)
+    job = BenchJob("recon", setting, Path(), 0.0, device=torch.device(device))
+    step = getattr(_Steps(job, torch.float32, _BATCH), stage)
     for _ in sys.stdin:
         step(frozen == "True")
         if device != "cpu":
@@ -62,7 +64,7 @@ def serve(scale: str, device: str, threads: str, stage: str, frozen: str) -> Non
 class _Steps:
     """Steps of both stages, as we make them and as they come without a thought."""
 
-    def __init__(self, job: BenchJob, dtype: torch.dtype) -> None:
+    def __init__(self, job: BenchJob, dtype: torch.dtype, batch: int) -> None:
         subject = network(job)
         self.encoder = subject.model
         self.decoder = build_decoder(self.encoder, image_size=subject.side, hints=_HINTS, width=1.0, seed=0)
@@ -70,9 +72,8 @@ class _Steps:
         self.encoder.to(dtype).eval()
         self.decoder.to(dtype).eval()
         self.frozen_encoder, self.frozen_decoder = folded(self.encoder), folded(self.decoder)
-        images, self.labels = batch_of(job, job.sized(_BATCH, at_least=2), subject.side, 10)
-        self.images = images.to(dtype)
-        self.size = f"{subject.arch}, batch {len(images)}, {subject.side} px"
+        images, self.labels = batch_of(job, job.sized(batch, at_least=2), subject.side, 10)
+        self.images, self.arch, self.side = images.to(dtype), subject.arch, subject.side
 
     def second(self, frozen: bool) -> Named:
         """Stage ii: the encoder's gradients of both losses."""
