@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from ticketcli.checks import software
 from ticketcli.execution import machine
 from ticketcli.execution.machine import forget_peaks, peak_gpu_memory, peak_memory, settled
 from ticketcli.recipe.configs import RewindConfig
@@ -15,19 +16,42 @@ from ticketcli.recipe.prune_config import PruneConfig
 CPU = torch.device("cpu")
 
 
+CPUINFO = """processor\t: 0
+vendor_id\t: {vendor}
+model name\t: A Processor
+flags\t\t: fpu {flags}
+
+processor\t: 1
+vendor_id\t: {vendor}
+"""
+
+
 @pytest.mark.parametrize(
-    ("flags", "precision"),
-    [({"avx512_bf16", "avx2"}, "bf16"), ({"amx_bf16"}, "bf16"), ({"avx512f", "avx2"}, "fp32"), (set(), "fp32")],
+    ("vendor", "flags", "precision"),
+    [
+        ("AuthenticAMD", "avx512_bf16 avx2", "bf16"),
+        ("GenuineIntel", "avx512_bf16 amx_bf16", "bf16"),
+        ("GenuineIntel", "avx512_bf16 avx2", "fp32"),  # slower in bf16
+        ("AuthenticAMD", "avx512f avx2", "fp32"),
+    ],
 )
-def test_auto_is_half_precision_where_the_processor_multiplies_it(monkeypatch, flags, precision):
-    monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset(flags))
+def test_auto_is_half_precision_where_the_processor_multiplies_it_faster(monkeypatch, vendor, flags, precision):
+    monkeypatch.setattr(software.Path, "read_text", lambda path: CPUINFO.format(vendor=vendor, flags=flags))
     assert settled(PruneConfig(precision="auto"), CPU).precision == precision
     assert settled(PruneConfig(precision="auto"), CPU, before="bf16").precision == "bf16"
     assert settled(PruneConfig(precision="auto"), CPU, before="fp32").precision == "fp32"
 
 
+def test_without_a_word_of_the_processor_auto_is_fp32(monkeypatch):
+    def read_text(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(software.Path, "read_text", read_text)
+    assert settled(PruneConfig(precision="auto"), CPU).precision == "fp32"
+
+
 def test_what_is_said_is_not_settled(monkeypatch):
-    monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    monkeypatch.setattr(machine, "fast_bf16", lambda: True)
     for config in (PruneConfig(), PruneConfig(precision="bf16"), RewindConfig()):
         assert settled(config, CPU, before="fp32") is config
 

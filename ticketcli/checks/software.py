@@ -85,11 +85,26 @@ def usable_cores() -> int:
 
 def cpu_flags() -> frozenset[str]:
     """The processor's features by Linux's names; none where they are not told."""
+    return frozenset(_cpu("flags").split())
+
+
+def fast_bf16() -> bool:
+    """Whether the processor multiplies bf16 faster than fp32: with AMX, and AMD's with AVX512-BF16.
+
+    Measured with `ticket bench train-cpu`: a step of ResNet-50 is 2.2 times as fast in bf16 as in fp32 on an AMD, and
+    0.85 times as fast on an Intel with AVX512-BF16 whose AMX its virtual machine hides.
+    """
+    flags = cpu_flags()
+    return "amx_bf16" in flags or ("avx512_bf16" in flags and _cpu("vendor_id") == "AuthenticAMD")
+
+
+def _cpu(key: str) -> str:
+    """What Linux says of the first processor; "" where it is not told."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return frozenset()
-    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == key), "")
 
 
 def check_memory(needed: int | None = None) -> Check | None:

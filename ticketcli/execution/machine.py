@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from ticketcli import __version__
-from ticketcli.checks.software import cpu_flags
+from ticketcli.checks.software import fast_bf16
 from ticketcli.errors import UsageError
 from ticketcli.events import Progress
 from ticketcli.recipe.computing import StageConfig
@@ -23,7 +23,6 @@ from ticketcli.tensors import ranks
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 _KEEPING = {_MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: 2**31 - 1}  # bytes
-_BF16 = {"avx512_bf16", "amx_bf16"}  # what multiplies bf16 in a CPU
 
 
 def pick_device(name: str) -> torch.device:
@@ -106,10 +105,10 @@ def settled(config: ConfigT, device: torch.device, *, before: str = "") -> Confi
 
 
 def _natural_precision(device: torch.device) -> str:
-    """What this machine multiplies fastest: without bf16 in its hardware a CPU takes longer for it, not less."""
+    """What this machine multiplies fastest."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if _BF16 & cpu_flags() else "fp32"
+    return "bf16" if fast_bf16() else "fp32"
 
 
 def forget_peaks(device: torch.device) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -181,10 +182,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     path = folder / NAME
     hint = "restore it, or move the folder away and run the step again"
     try:
-        raw = read_sealed(path, limit=_LIMIT)
-        if raw.get("format") != FORMAT:
-            raise CorruptError(f"manifest format {raw.get('format')}, this version reads {FORMAT}", where=str(path))
-        return Manifest.model_validate(raw)
+        return _parsed(path, _file_state(path))
     except InputMissing:
         if not os.path.lexists(path):
             return None
@@ -196,6 +194,22 @@ def read_manifest(folder: Path) -> Manifest | None:
         place = ".".join(str(part) for part in first["loc"])
         what = f"the manifest is damaged: {place}: {first['msg']}"
         raise CorruptError(what, where=str(path), hint=hint) from None
+
+
+def _file_state(path: Path) -> tuple[int, ...]:
+    """What changes with a file, whoever writes it. It is opened, for a shared disk may answer `stat` from memory."""
+    with opened(path) as file:
+        now = os.fstat(file.fileno())
+    return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+
+
+@lru_cache(maxsize=4096)
+def _parsed(path: Path, _state: tuple[int, ...]) -> Manifest:
+    """The manifest in a file that is in this state; a report asks for each some fifteen times."""
+    raw = read_sealed(path, limit=_LIMIT)
+    if raw.get("format") != FORMAT:
+        raise CorruptError(f"manifest format {raw.get('format')}, this version reads {FORMAT}", where=str(path))
+    return Manifest.model_validate(raw)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
