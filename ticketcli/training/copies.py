@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,21 +32,12 @@ class Copies:
             found = spare.get(place)
             if found is None or not _alike(found, tree):
                 found = torch.empty_like(tree, requires_grad=False)
-            _copy_values(tree.detach(), found)
-            return found
+            return found.copy_(tree.detach())
         if isinstance(tree, Mapping):
             return {key: self._copy(value, f"{place}/{key}", spare) for key, value in tree.items()}
         if isinstance(tree, list | tuple):
             return [self._copy(value, f"{place}/{key}", spare) for key, value in enumerate(tree)]
         return tree
-
-
-def _copy_values(source: Tensor, to: Tensor) -> None:
-    """In memory by one thread: it is as fast as many, and need not wait for them where the machine is busy."""
-    if source.device.type == "cpu" and source.dtype != torch.bfloat16:
-        np.copyto(to.numpy(), source.numpy())
-    else:
-        to.copy_(source)
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
