@@ -40,7 +40,7 @@ from ticketcli.training import loop
 TINY = Setting("a machine", 1, {}, 0.004)
 SLOW = ("startup", "detect-step", "end-to-end", "checkpoint", "export", "compact", "gunn")
 ROWS = {"threshold": 7, "maskstep": 5, "step": 2, "recon": 2, "mask-io": 6, "export": 8, "checkpoint": 5, "startup": 2, "coco-eval": 2,
-        "loader-32": 3, "loader-jpeg": 1, "train-cpu": 1, "train-gpu": 1, "detect-step": 1, "end-to-end": 2, "lobs": 9,
+        "loader-32": 4, "loader-jpeg": 1, "train-cpu": 1, "train-gpu": 1, "detect-step": 1, "end-to-end": 2, "lobs": 9,
         "compact": 7, "gunn": 6}  # fmt: skip
 
 
