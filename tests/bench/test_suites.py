@@ -274,6 +274,15 @@ def test_without_bf16_in_the_processor_that_is_said(tmp_path, monkeypatch):
     assert row.goal is not None
 
 
+@pytest.mark.parametrize("faster", [True, False])
+def test_twice_the_speed_is_the_goal_only_where_bf16_is_known_to_be_faster(faster, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_cpu, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    monkeypatch.setattr(train_cpu, "fast_bf16", lambda: faster)
+    (row,) = rows_of("train-cpu", tmp_path)
+    assert (row.goal is not None) is faster
+    assert row.ratio is not None
+
+
 def test_photographs_of_ones_own_are_used_where_there_are_some(tmp_path):
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""A manifest is parsed once, and anew whenever its file is another one, whatever size and time of change say."""
+"""A manifest is parsed once, and anew whenever its file has changed, though size and time of change are as they were."""
 
 import os
 

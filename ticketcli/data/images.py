@@ -87,7 +87,7 @@ class Normalization:
         scale, shift = _scale_and_shift(self, images.device)
         planes = images.permute(0, 3, 1, 2)
         found = torch.empty((len(planes), 3, *planes.shape[2:]), dtype=torch.float32, device=images.device)
-        n = len(found) if found.is_cuda else max(1, _AT_ONCE // max(1, found[:1].numel()))
+        n = max(1, len(found) if found.is_cuda else _AT_ONCE // max(1, found[:1].numel()))
         for first in range(0, len(found), n):
             into = found[first : first + n]
             into.copy_(planes[first : first + n]).mul_(scale).sub_(shift)  # each pass over what the cache still holds

@@ -20,10 +20,16 @@ def gradient_norm(parameters: Sequence[nn.Parameter], clip: float | None) -> Ten
     if clip is not None:
         return nn.utils.clip_grad_norm_(parameters, clip)
     gradients = [one.grad for one in parameters if one.grad is not None]
-    if gradients and all(one.device.type == "cpu" and one.is_contiguous() for one in gradients):
-        flat = [one.view(-1) for one in gradients]
+    if gradients and all(one.device.type == "cpu" for one in gradients):
+        flat = [_flat(one) for one in gradients]
         return torch.stack([torch.dot(one, one) for one in flat]).sum().sqrt()  # by all cores; norms come from one
     return nn.utils.get_total_norm(gradients)
+
+
+def _flat(gradient: Tensor) -> Tensor:
+    """Its numbers as one vector, in the order in which they lie in memory where the channels are first or last."""
+    last = gradient.dim() == 4 and not gradient.is_contiguous()
+    return (gradient.permute(0, 2, 3, 1) if last else gradient).reshape(-1)
 
 
 def require_finite(loss: Tensor, norm: Tensor, *, where: str, step: int) -> None:
